@@ -1,0 +1,3 @@
+//! The `callboard` binary: hands over to the library.
+
+fn main() {}
