@@ -4,3 +4,4 @@
 //! `types, command` ← `storage` ← roles ← hosts ← `http` ← `cli`.
 
 pub mod types;
+pub mod config;
