@@ -3,5 +3,7 @@
 //! The map, one line for each room. Dependencies point one way:
 //! `types, command` ← `storage` ← roles ← hosts ← `http` ← `cli`.
 
-pub mod types;
+pub mod cli;
 pub mod config;
+pub mod telemetry;
+pub mod types;

@@ -111,9 +111,12 @@ impl Givens {
         self.read(name, parse_duration)
     }
     fn urls(&self, name: &'static str) -> Result<Vec<Url>, ConfigError> {
-        self.read(name, |text| {
-            if text.is_empty() { Some(Vec::new()) } else { Url::parse_list(text).ok() }
-        })
+        self.read(
+            name,
+            |text| {
+                if text.is_empty() { Some(Vec::new()) } else { Url::parse_list(text).ok() }
+            },
+        )
     }
     fn words(&self, name: &'static str) -> Vec<String> {
         let text = self.text(name);
@@ -204,9 +207,8 @@ pub(super) fn build(
         history_bytes_max: givens.count("history-bytes-max")?,
         max_request_bytes: givens.count("max-request-bytes")?,
         max_txn_ops: givens.count("max-txn-ops")?,
-        max_concurrent_streams: givens.read("max-concurrent-streams", |text| {
-            u32::try_from(parse_u64(text)?).ok()
-        })?,
+        max_concurrent_streams: givens
+            .read("max-concurrent-streams", |text| u32::try_from(parse_u64(text)?).ok())?,
         grpc_keepalive_min_time: givens.duration("grpc-keepalive-min-time")?,
         grpc_keepalive_interval: givens.duration("grpc-keepalive-interval")?,
         grpc_keepalive_timeout: givens.duration("grpc-keepalive-timeout")?,

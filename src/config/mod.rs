@@ -34,6 +34,7 @@ pub const ETCD_VERSION: &str = "3.6.0";
 /// A value of this type has passed every rule that does not depend on what the data directory
 /// holds; [`verify_bootstrap`] has those, for a member without data.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "etcd's switches, one each")]
 pub struct Config {
     /// The name of this member.
     pub name: String,
@@ -229,4 +230,25 @@ pub struct Loaded {
     pub config: Config,
     /// Lines for the log: settings without effect, unknown variables, choices made.
     pub notices: Vec<String>,
+}
+
+/// Reads flags, variables and the configuration file that one of them names, into a configuration
+/// that has passed every rule but those of [`verify_bootstrap`].
+pub fn load(flags: &flags::Flags, variables: &env::Variables) -> Result<Loaded, ConfigError> {
+    let mut notices = Vec::new();
+    let Some(path) = flags.config_file.clone().or_else(|| variables.config_file()) else {
+        let from_env = variables.givens(flags, &mut notices)?;
+        let mut givens = flags.givens.clone();
+        givens.fill_from(from_env);
+        return build::build(&givens, true, notices);
+    };
+    let path = std::path::Path::new(&path);
+    if !flags.givens.is_empty() || variables.says_more_than_the_file() {
+        notices.push(format!(
+            "configuration file {} is used; all other flags and variables are ignored",
+            path.display()
+        ));
+    }
+    let (givens, ours) = file::read(path, &mut notices)?;
+    build::build(&givens, ours, notices)
 }

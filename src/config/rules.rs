@@ -226,11 +226,7 @@ pub fn verify_bootstrap(config: &Config) -> Result<(), ConfigError> {
         return Err(rule(
             "initial-advertise-peer-urls",
             join(&config.initial_advertise_peer_urls),
-            format!(
-                "what initial-cluster says of {:?}: {}",
-                config.name,
-                join(&member.peer_urls)
-            ),
+            format!("what initial-cluster says of {:?}: {}", config.name, join(&member.peer_urls)),
         ));
     }
     let mut urls: Vec<&Url> = config.initial_cluster.iter().flat_map(|m| &m.peer_urls).collect();

@@ -1,1 +1,6 @@
-use super::*; #[test] fn defaults() { let c = Config::default(); assert_eq!(c.data_dir.to_str(), Some("default.etcd")); }
+use super::*;
+#[test]
+fn defaults() {
+    let c = Config::default();
+    assert_eq!(c.data_dir.to_str(), Some("default.etcd"));
+}

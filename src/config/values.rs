@@ -87,13 +87,13 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 pub fn format_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     for (unit, scale) in [
-        ("h", 3_600_000_000_000),
+        ("h", 3_600_000_000_000u128),
         ("m", 60_000_000_000),
         ("s", 1_000_000_000),
         ("ms", 1_000_000),
         ("us", 1_000),
     ] {
-        if nanos != 0 && nanos % scale == 0 {
+        if nanos != 0 && nanos.is_multiple_of(scale) {
             return format!("{}{unit}", nanos / scale);
         }
     }
@@ -122,7 +122,8 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Some(Duration::from_nanos(nanos)), "{text}");
         }
-        for text in ["", "5", "s", ".s", "1..5s", "-5s", "5 s", "5d", "1h30", "9999999999h", "1s "] {
+        for text in ["", "5", "s", ".s", "1..5s", "-5s", "5 s", "5d", "1h30", "9999999999h", "1s "]
+        {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }
@@ -143,7 +144,8 @@ mod tests {
         {
             assert_eq!(parse_u64(text), Some(value), "{text}");
         }
-        for text in ["", "-1", "+1", "1.5", "abc", "0x", "08", "18446744073709551616", " 1", "0x-1"] {
+        for text in ["", "-1", "+1", "1.5", "abc", "0x", "08", "18446744073709551616", " 1", "0x-1"]
+        {
             assert_eq!(parse_u64(text), None, "{text}");
         }
         assert_eq!(parse_i64("-1"), Some(-1));
