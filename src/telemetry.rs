@@ -127,7 +127,7 @@ where
         let msg = fields.msg();
         match self.format {
             LogFormat::Json => {
-                write!(writer, "{{{}", member("level", &level_name(metadata.level()).into()))?;
+                write!(writer, "{{{}", member("level", &level_name(*metadata.level()).into()))?;
                 write!(writer, ",{}", member("ts", &ts.into()))?;
                 if let Some(caller) = caller {
                     write!(writer, ",{}", member("caller", &caller.into()))?;
@@ -139,7 +139,7 @@ where
                 writeln!(writer, "}}")
             }
             LogFormat::Console => {
-                let level = level_name(metadata.level()).to_ascii_uppercase();
+                let level = level_name(*metadata.level()).to_ascii_uppercase();
                 write!(writer, "{ts}\t{level}\t")?;
                 if let Some(caller) = caller {
                     write!(writer, "{caller}\t")?;
@@ -166,8 +166,8 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-fn level_name(level: &Level) -> &'static str {
-    match *level {
+fn level_name(level: Level) -> &'static str {
+    match level {
         Level::TRACE => "trace",
         Level::DEBUG => "debug",
         Level::INFO => "info",

@@ -45,7 +45,7 @@ pub(super) fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Stream
     }
 }
 
-/// SEAM: verifies the folder, and writes what it finds to `out`.
+/// Verifies the folder, and writes what it finds to `out`.
 fn check(_folder: &Path, _out: &mut dyn Write) -> io::Result<()> {
     Err(io::Error::other("this build cannot check a data directory"))
 }

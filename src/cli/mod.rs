@@ -62,7 +62,8 @@ pub fn run(
         _ => {
             match first {
                 Some(arg) => streams.complain(format_args!(
-                    "{arg:?} is not a command; allowed: serve, check-data-dir, version, help"
+                    "{:?} is not a command; allowed: serve, check-data-dir, version, help",
+                    arg.to_string_lossy()
                 )),
                 None => {
                     streams.complain("a command is needed: serve, check-data-dir, version, help");

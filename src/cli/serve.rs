@@ -67,7 +67,7 @@ fn has_data(config: &Config) -> bool {
     config.data_dir.join("member").exists()
 }
 
-/// SEAM: runs the member until it is told to stop.
+/// Runs the member until it is told to stop.
 fn run_member(_config: Config, _telemetry: Telemetry) -> Result<(), String> {
     Err("this build has no node to run".to_owned())
 }

@@ -33,15 +33,11 @@ pub(super) struct Givens(BTreeMap<&'static str, Given>);
 impl Givens {
     /// Notes what was given for `setting`; a setting that was given before is a mistake.
     pub(super) fn add(&mut self, setting: &Setting, given: Given) -> Result<(), ConfigError> {
-        match self.0.get(setting.name) {
-            Some(first) => {
-                Err(ConfigError::Twice { first: first.place.clone(), second: given.place })
-            }
-            None => {
-                self.0.insert(setting.name, given);
-                Ok(())
-            }
+        if let Some(first) = self.0.get(setting.name) {
+            return Err(ConfigError::Twice { first: first.place.clone(), second: given.place });
         }
+        self.0.insert(setting.name, given);
+        Ok(())
     }
 
     /// What was given under this name.
@@ -254,12 +250,11 @@ fn answer_for_effects(givens: &Givens, notices: &mut Vec<String>) -> Result<(), 
     for (name, given) in &givens.0 {
         let Some(setting) = by_name(name) else { continue };
         match setting.effect {
-            Effect::Used => {}
             Effect::Ignored(why) => {
                 notices.push(format!("setting {}: has no effect: {why}", given.place));
             }
             Effect::Later(part) => notices.push(format!(
-                "setting {}: has no effect yet: {part} are not in this version",
+                "setting {}: has no effect yet: it is for {part}, not in this version",
                 given.place
             )),
             Effect::NotYet(feature) if !says_the_default(setting, &given.text) => {
@@ -269,7 +264,7 @@ fn answer_for_effects(givens: &Givens, notices: &mut Vec<String>) -> Result<(), 
                     feature: feature.to_owned(),
                 });
             }
-            Effect::NotYet(_) => {}
+            Effect::Used | Effect::NotYet(_) => {}
         }
     }
     Ok(())

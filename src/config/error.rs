@@ -82,7 +82,7 @@ pub enum ConfigError {
         feature: String,
     },
     /// No setting has this name.
-    #[error("setting --{name}: no such flag{}; `callboard serve --help` lists them", nearest(.suggestion))]
+    #[error("setting --{name}: no such flag{}; `callboard serve --help` lists them", nearest(.suggestion.as_deref()))]
     UnknownFlag {
         /// The name, without dashes.
         name: String,
@@ -142,7 +142,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A key that no setting has, in a file of our own format.
-    #[error("key {key} in {}: no such setting{}", path.display(), nearest(.suggestion))]
+    #[error("key {key} in {}: no such setting{}", path.display(), nearest(.suggestion.as_deref()))]
     UnknownKey {
         /// Which file.
         path: PathBuf,
@@ -173,6 +173,6 @@ impl ConfigError {
     }
 }
 
-fn nearest(suggestion: &Option<String>) -> String {
-    suggestion.as_ref().map(|name| format!(", did you mean {name}?")).unwrap_or_default()
+fn nearest(suggestion: Option<&str>) -> String {
+    suggestion.map(|name| format!(", did you mean {name}?")).unwrap_or_default()
 }

@@ -90,7 +90,9 @@ fn tree(path: &Path, text: &str) -> Result<(Value, Notation), ConfigError> {
         if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#')) {
             return Ok(Value::Null);
         }
-        serde_saphyr::from_str(text)
+        // Else a member called `on` would be called `true`; `give` knows the old words for booleans.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_str_with_options(text, options)
     };
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     match extension {
@@ -160,6 +162,11 @@ impl Reading<'_> {
             (Value::Number(number), Kind::Duration) => format!("{number}ns"),
             (Value::Number(number), _) => number.to_string(),
             (Value::Bool(truth), _) => truth.to_string(),
+            (Value::String(text), Kind::Bool) => match text.as_str() {
+                "y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => "true".to_owned(),
+                "n" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => "false".to_owned(),
+                _ => text,
+            },
             (Value::String(text), _) => text,
             (Value::Array(items), Kind::List | Kind::Urls | Kind::Members) => {
                 let words: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();

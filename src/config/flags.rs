@@ -178,6 +178,10 @@ fn canonical(args: Vec<String>) -> Result<(Vec<String>, Option<String>), ConfigE
 
 /// After [`canonical`] only an unknown name is left to go wrong.
 fn unknown(error: clap::Error) -> ConfigError {
+    if error.kind() != ErrorKind::UnknownArgument {
+        let arg = error.to_string().lines().next().unwrap_or_default().to_owned();
+        return ConfigError::FlagSyntax { arg };
+    }
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),
@@ -186,7 +190,6 @@ fn unknown(error: clap::Error) -> ConfigError {
     let dashless = |text: String| text.trim_start_matches('-').to_owned();
     let invalid = context(ContextKind::InvalidArg).map(dashless).unwrap_or_default();
     let name = invalid.split(['=', ' ']).next().unwrap_or_default().to_owned();
-    debug_assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{error}");
     let suggestion = context(ContextKind::SuggestedArg)
         .map(dashless)
         .or_else(|| nearest_name(&name).map(str::to_owned))
@@ -195,7 +198,7 @@ fn unknown(error: clap::Error) -> ConfigError {
 }
 
 impl Flags {
-    /// The names given, as `variable → flag`, to find variables that say the same thing.
+    /// The present names of the settings given, to find variables that say the same thing.
     pub(super) fn settings(&self) -> BTreeSet<&'static str> {
         SETTINGS.iter().map(|s| s.name).filter(|name| self.givens.get(name).is_some()).collect()
     }

@@ -1,7 +1,7 @@
 //! Configuration: one struct with what this member was told, under etcd's names, and how it is read.
 //!
 //! A setting exists once, as a row of [`settings::SETTINGS`]. Flags ([`flags`]), the environment
-//! ([`env`]), configuration files ([`file`]), `--help` and the completeness test of
+//! ([`mod@env`]), configuration files ([`mod@file`]), `--help` and the completeness test of
 //! `config/callboard.toml` derive from that table; [`build`] turns the merged texts into the typed
 //! [`Config`] and [`rules`] holds what must be true of several settings together. Nothing here opens
 //! a socket; only the named configuration file is read. Depends on nothing else in this crate.

@@ -247,7 +247,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Member, "wal-dir", Kind::Path, "",
         "Folder for the write-ahead log alone, for a disk of its own; empty is inside data-dir."),
     setting(Section::Member, "listen-client-urls", Kind::Urls, "http://localhost:2379",
-        "Where clients are listened for: http://IP:port or localhost, joined by commas. On the command line and in variables it wants advertise-client-urls beside it."),
+        "Where clients are listened for: http://IP:port or localhost, joined by commas. Set advertise-client-urls beside it (only an etcd-style file may go without)."),
     setting(Section::Member, "listen-peer-urls", Kind::Urls, "http://localhost:2380",
         "Where other members are listened for: http://IP:port or localhost, joined by commas."),
     setting(Section::Member, "heartbeat-interval", NUMBER, "100",
