@@ -21,6 +21,10 @@ pub(super) fn command() -> Command {
         )
 }
 
+pub(super) fn help() -> String {
+    command().bin_name("callboard check-data-dir").render_help().to_string()
+}
+
 pub(super) fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> u8 {
     let matches = match command().no_binary_name(true).try_get_matches_from(args) {
         Ok(matches) => matches,
@@ -28,8 +32,8 @@ pub(super) fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Stream
             streams.complain("check-data-dir: allowed: one argument, the data directory");
             return ExitStatus::Usage.code();
         }
-        Err(help) => {
-            streams.answer(&help.to_string());
+        Err(_) => {
+            streams.answer(&help());
             return 0;
         }
     };

@@ -53,7 +53,7 @@ pub fn run(
         Some("help" | "--help" | "-help" | "-h") => {
             let help = match args.next().as_ref().and_then(|arg| arg.to_str()) {
                 Some("serve") => serve_help(),
-                Some("check-data-dir") => check_data_dir::command().render_help().to_string(),
+                Some("check-data-dir") => check_data_dir::help(),
                 _ => command().render_help().to_string(),
             };
             streams.answer(&help);

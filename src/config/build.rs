@@ -163,7 +163,13 @@ pub(super) fn build(
     let name = givens.text("name");
     let initial_advertise_peer_urls = givens.urls("initial-advertise-peer-urls")?;
     let initial_cluster = match givens.get("initial-cluster") {
-        Some(given) if !given.text.is_empty() => givens.read("initial-cluster", parse_members)?,
+        Some(given) if !given.text.is_empty() => {
+            parse_members(&given.text).ok_or_else(|| ConfigError::Rule {
+                place: given.place.clone(),
+                value: given.text.clone(),
+                allowed: by_name("initial-cluster").map(Setting::allowed).unwrap_or_default(),
+            })?
+        }
         // As etcd does for a member with a name: the member alone, at what it advertises.
         _ => vec![InitialMember {
             name: name.clone(),

@@ -168,7 +168,7 @@ impl Reading<'_> {
                 _ => text,
             },
             (Value::String(text), _) => text,
-            (Value::Array(items), Kind::List | Kind::Urls | Kind::Members) => {
+            (Value::Array(items), Kind::List | Kind::Origins | Kind::Urls | Kind::Members) => {
                 let words: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
                 match words {
                     Some(words) => words.join(","),

@@ -1,7 +1,7 @@
 //! The command line, spelled as Go programs take it: `--f=v`, `--f v`, `-f v`, booleans bare or `=true`.
 //!
 //! clap knows the names (from the table), finds the like of a misspelled one and writes the help. It
-//! does not know Go's spelling, so [`canonical`] first turns each flag into `--name=value`. Depends on
+//! does not know Go's spelling, so `canonical` first turns each flag into `--name=value`. Depends on
 //! clap and the table.
 
 use std::collections::BTreeSet;
@@ -13,6 +13,7 @@ use clap::{Arg, ArgAction, Command};
 use super::build::{Given, Givens};
 use super::error::{ConfigError, Place};
 use super::settings::{Effect, Kind, SETTINGS, Setting, by_name, nearest_name};
+use super::values::parse_bool;
 
 /// What a command line asks for.
 #[derive(Clone, Debug)]
@@ -55,8 +56,8 @@ pub fn command() -> Command {
                 .value_name("FILE")
                 .help("Read all settings from this file (TOML, or etcd's YAML or JSON); other flags and variables are then ignored."),
         )
-        .arg(Arg::new(HELP).long(HELP).num_args(0..=1).help("Print this help."))
-        .arg(Arg::new(VERSION).long(VERSION).num_args(0..=1).help("Print the version."));
+        .arg(Arg::new(HELP).long(HELP).action(ArgAction::SetTrue).help("Print this help."))
+        .arg(Arg::new(VERSION).long(VERSION).action(ArgAction::SetTrue).help("Print the version."));
     for setting in SETTINGS {
         command = command.arg(argument(setting, setting.name));
         for alias in setting.aliases {
@@ -76,7 +77,7 @@ fn argument(setting: &Setting, name: &'static str) -> Arg {
         Kind::Choice(_) => "WORD",
         Kind::Urls => "URLS",
         Kind::Members => "NAME=URL,...",
-        Kind::List => "LIST",
+        Kind::List | Kind::Origins => "LIST",
     };
     let mut help = vec![setting.help.to_owned()];
     if let Kind::Choice(words) = setting.kind {
@@ -112,7 +113,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, ConfigEr
     }
     let (flags, stray) = canonical(texts)?;
     let matches = command().no_binary_name(true).try_get_matches_from(flags).map_err(unknown)?;
-    if matches.contains_id(HELP) {
+    if matches.get_flag(HELP) {
         return Ok(Asked::Help);
     }
 
@@ -130,7 +131,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, ConfigEr
     if let Some(arg) = stray {
         return Err(ConfigError::StrayArgument { arg });
     }
-    if matches.contains_id(VERSION) {
+    if matches.get_flag(VERSION) {
         return Ok(Asked::Version);
     }
     flags.config_file =
@@ -171,7 +172,15 @@ fn canonical(args: Vec<String>) -> Result<(Vec<String>, Option<String>), ConfigE
                 .next()
                 .ok_or_else(|| ConfigError::FlagWithoutValue { name: name.to_owned() })?,
         };
-        flags.push(format!("--{name}={value}"));
+        match name {
+            HELP => flags.push(format!("--{HELP}")), // Go looks at no value here
+            VERSION => match parse_bool(&value) {
+                Some(true) => flags.push(format!("--{VERSION}")),
+                Some(false) => {}
+                None => return Err(ConfigError::FlagSyntax { arg: format!("--{name}={value}") }),
+            },
+            _ => flags.push(format!("--{name}={value}")),
+        }
     }
     Ok((flags, None))
 }

@@ -2,8 +2,8 @@
 //!
 //! A setting exists once, as a row of [`settings::SETTINGS`]. Flags ([`flags`]), the environment
 //! ([`mod@env`]), configuration files ([`mod@file`]), `--help` and the completeness test of
-//! `config/callboard.toml` derive from that table; [`build`] turns the merged texts into the typed
-//! [`Config`] and [`rules`] holds what must be true of several settings together. Nothing here opens
+//! `config/callboard.toml` derive from that table; `build` turns the merged texts into the typed
+//! [`Config`] and `rules` holds what must be true of several settings together. Nothing here opens
 //! a socket; only the named configuration file is read. Depends on nothing else in this crate.
 
 mod build;

@@ -26,8 +26,11 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Comma-joined URLs; empty only where the default is.
     Urls,
-    /// `name=url,name=url`; empty is "not set".
+    /// `name=url,name=url`; empty is "not set". Read with the rules, not with the form: etcd's exit
+    /// status for a wrong one is that of a rule.
     Members,
+    /// Comma-joined origins of web pages, or `*`.
+    Origins,
     /// Comma-joined words; an array in a file.
     List,
     /// A flag that etcd itself has ignored since 2.0: bare or with any value.
@@ -147,7 +150,7 @@ impl Setting {
     /// Whether `text` has the form of this setting; else says what is allowed.
     pub fn check(&self, text: &str) -> Result<(), String> {
         let fine = match self.kind {
-            Kind::Text | Kind::Path | Kind::List | Kind::Relic => true,
+            Kind::Text | Kind::Path | Kind::List | Kind::Relic | Kind::Members => true,
             Kind::Bool => parse_bool(text).is_some(),
             Kind::Count(min, max) => parse_u64(text).is_some_and(|n| (min..=max).contains(&n)),
             Kind::Signed => parse_i64(text).is_some(),
@@ -158,7 +161,7 @@ impl Setting {
                 Ok(_) => true,
                 Err(error) => return Err(error.to_string()),
             },
-            Kind::Members => text.is_empty() || super::build::parse_members(text).is_some(),
+            Kind::Origins => text.split(',').map(str::trim).all(is_origin),
         };
         if fine { Ok(()) } else { Err(self.allowed()) }
     }
@@ -177,11 +180,19 @@ impl Setting {
             Kind::Duration => "a duration with its unit, like 100ms, 5s, 10m or 1h30m".to_owned(),
             Kind::Choice(words) => words.join(", "),
             Kind::Urls => "URLs joined by commas, like http://127.0.0.1:2379".to_owned(),
+            Kind::Origins => "*, or origins joined by commas, like https://a.example".to_owned(),
             Kind::Members => {
                 "name=url pairs joined by commas, like n1=http://10.0.0.1:2380".to_owned()
             }
         }
     }
+}
+
+/// Empty, `*` or `scheme://host`, with a port or without (etcd wants one; a browser leaves out the usual
+/// ones, so that origins with them would never match).
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    matches!(text, "" | "*") || host.is_some_and(|h| !h.is_empty() && !h.contains(['/', ' ', '@']))
 }
 
 /// The setting with this name, present or former.
@@ -306,7 +317,7 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes of the largest request.").agree(),
     setting(Section::Clients, "http-workers", Kind::Count(0, 1024), "0",
         "Threads that serve HTTP; 0 is one for each core.").ours(),
-    setting(Section::Clients, "cors", Kind::List, "*",
+    setting(Section::Clients, "cors", Kind::Origins, "*",
         "Origins whose pages may call this server, joined by commas; * or empty is all."),
     setting(Section::Clients, "host-whitelist", Kind::List, "*",
         "Host names under which clients may call this server without TLS, joined by commas; * or empty is all."),

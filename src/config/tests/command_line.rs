@@ -128,6 +128,16 @@ fn mistakes_on_the_command_line() {
             "setting --experimental-warning-apply-duration: value \"x\": allowed: a duration with its unit, like 100ms, 5s, 10m or 1h30m",
             2,
         ),
+        (
+            &["--cors=http://a,foo"],
+            "setting --cors: value \"http://a,foo\": allowed: *, or origins joined by commas, like https://a.example",
+            2,
+        ),
+        (
+            &["--initial-cluster=foo"],
+            "setting --initial-cluster: value \"foo\": allowed: name=url pairs joined by commas, like n1=http://10.0.0.1:2380",
+            1,
+        ),
         // From here on the values can be read, and a rule forbids them.
         (&["stray"], "\"stray\" is not a valid flag; allowed: --name=value, --name value", 1),
         (

@@ -171,7 +171,7 @@ fn mistakes_in_files() {
         (
             "x.yaml",
             "cors: [1]",
-            "setting key cors in x.yaml: value \"[1]\": allowed: words joined by commas",
+            "setting key cors in x.yaml: value \"[1]\": allowed: *, or origins joined by commas, like https://a.example",
         ),
         (
             "x.yaml",
