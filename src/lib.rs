@@ -3,5 +3,8 @@
 //! The map, one line for each room. Dependencies point one way:
 //! `types, command` ← `storage` ← roles ← hosts ← `http` ← `cli`.
 
+pub mod cli;
+pub mod config;
 pub mod storage;
+pub mod telemetry;
 pub mod types;
