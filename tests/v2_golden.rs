@@ -13,13 +13,13 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-use support::clock::poll;
+use support::clock::{now, poll};
 use support::http::{Client, Incoming, PATIENCE, Request, Response, escape};
 use support::json::Json;
-use support::normal::{self, Asked, Base, Names};
+use support::normal::{self, Asked, Base, Compared, Names};
 use support::script::{Case, Step, Template, cases};
 use support::{diff, server::Server};
 
@@ -118,7 +118,8 @@ fn play_file(addr: SocketAddr, names: &Names, file: &str) -> (String, String) {
         };
         let answers = play_case(addr, names, &case);
         if answers != *expected {
-            difference += &format!("\n{}\n{}", case.script, diff::lines(expected, &answers));
+            let shown = diff::lines(expected, &answers);
+            difference.extend(["\n", &case.script, "\n", &shown]);
         }
         blocks.push(case.text(&answers));
     }
@@ -144,6 +145,7 @@ struct Player<'a> {
     client: Client,
     base: Base,
     ttls: Vec<i64>,
+    began: Instant,
     watches: BTreeMap<String, Incoming>,
 }
 
@@ -151,15 +153,14 @@ impl<'a> Player<'a> {
     /// Empties the tree and notes where the case begins.
     fn prepare(addr: SocketAddr, names: &'a Names, case: &Case) -> io::Result<Self> {
         let mut client = Client::new(addr);
-        let listing = client.get("/v2/keys/")?.text();
-        let listing = Json::parse(listing.trim_end());
-        let nodes = listing.as_ref().and_then(|json| json.get("node")?.get("nodes"));
         let mut keys = hidden_roots(&case.script);
-        if let Some(Json::Array(nodes)) = nodes {
-            keys.extend(nodes.iter().filter_map(|node| node.get("key")?.as_str().map(escape)));
-        }
+        keys.extend(root_keys(&client.get("/v2/keys/")?));
         for key in keys {
             client.send(&Request::new("DELETE", &format!("/v2/keys{key}?recursive=true")))?;
+        }
+        let left = root_keys(&client.get("/v2/keys/")?);
+        if !left.is_empty() {
+            return Err(io::Error::other(format!("{left:?} could not be deleted")));
         }
         let index = client.get("/v2/keys/_nothing")?;
         let index = index.header("X-Etcd-Index").and_then(|index| index.parse().ok());
@@ -170,7 +171,8 @@ impl<'a> Player<'a> {
             BTreeMap::new()
         };
         let base = Base { index, stats };
-        Ok(Self { addr, names, client, base, ttls: Vec::new(), watches: BTreeMap::new() })
+        let (ttls, began, watches) = (Vec::new(), now(), BTreeMap::new());
+        Ok(Self { addr, names, client, base, ttls, began, watches })
     }
 
     fn step(&mut self, step: &Step) -> io::Result<String> {
@@ -185,8 +187,10 @@ impl<'a> Player<'a> {
                 let mut last = String::new();
                 poll(EVENTUALLY, || {
                     let response = self.client.send(&request);
-                    last = response
-                        .map_or_else(|e| format!("({e})"), |response| self.print(template, &response));
+                    last = response.map_or_else(
+                        |e| format!("({e})"),
+                        |response| self.print(template, &response),
+                    );
                     last.contains(text).then_some(())
                 });
                 Ok(last)
@@ -194,16 +198,22 @@ impl<'a> Player<'a> {
             Step::Open(name, template) => {
                 let request = self.request(template);
                 let incoming = Incoming::open(self.addr, &request, PATIENCE)?;
-                let head = normal::head(&incoming.head, &self.base, self.names);
+                let mut lines = vec![normal::head(&incoming.head, &self.base)];
+                if template.all_headers {
+                    lines.extend(normal::all_headers(&incoming.head, &self.base));
+                }
                 self.watches.insert(name.clone(), incoming);
-                Ok(format!("{name}: {head}"))
+                Ok(format!("{name}: {}", lines.join("\n")))
             }
             Step::Next(name) => {
                 let line = self.watch(name)?.next_line(PATIENCE)?;
-                Ok(format!("{name}: {}", line.map_or("(end)".into(), |mut line| {
-                    line.push(b'\n');
-                    self.body(&line, &self.asked())
-                })))
+                Ok(format!(
+                    "{name}: {}",
+                    line.map_or("(end)".into(), |mut line| {
+                        line.push(b'\n');
+                        self.body(&line, &self.asked())
+                    })
+                ))
             }
             Step::Await(name) => {
                 let rest = self.watch(name)?.rest(PATIENCE)?;
@@ -233,20 +243,24 @@ impl<'a> Player<'a> {
         if template.status_only {
             return response.status().to_string();
         }
-        let mut lines = vec![normal::head(&response.head, &self.base, self.names)];
+        let mut lines = vec![normal::head(&response.head, &self.base)];
         if template.all_headers {
             lines.extend(normal::all_headers(&response.head, &self.base));
         }
         let parameters = template.parameters();
         let asked = Asked {
             sorted: ["sorted=true", "sorted=1", "sorted=t"].iter().any(|s| parameters.contains(s)),
-            prev_index: parameters.contains("prevIndex="),
-            relative: parameters.contains("prevIndex=<"),
+            compared: if parameters.contains("prevIndex=<") {
+                Compared::RelativeIndex
+            } else if parameters.contains("prevIndex=") {
+                Compared::Index
+            } else {
+                Compared::Values
+            },
             stats: template.target(str::to_owned).starts_with("/v2/stats/store"),
             ..self.asked()
         };
-        // The page that goes with a redirect is the HTTP library's own.
-        if !(300..400).contains(&response.status()) {
+        if !template.no_body && !(300..400).contains(&response.status()) {
             lines.push(self.body(&response.body, &asked));
         }
         lines.join("\n")
@@ -257,8 +271,21 @@ impl<'a> Player<'a> {
     }
 
     fn asked(&self) -> Asked {
-        Asked { ttls: self.ttls.clone(), ..Asked::default() }
+        let elapsed = self.began.elapsed().as_secs() as i64;
+        Asked { ttls: self.ttls.clone(), elapsed, ..Asked::default() }
     }
+}
+
+/// The keys at the root, escaped for a path.
+fn root_keys(listing: &Response) -> Vec<String> {
+    let listing = Json::parse(listing.text().trim_end());
+    let nodes = listing.as_ref().and_then(|json| json.get("node")?.get("nodes"));
+    let Some(Json::Array(nodes)) = nodes else { return Vec::new() };
+    let keys = nodes.iter().filter_map(|node| {
+        let key: String = serde_json::from_str(&node.get("key")?.to_string()).ok()?;
+        Some(escape(&key).replace('+', "%20"))
+    });
+    keys.collect()
 }
 
 /// The hidden keys at the root that a script names: no listing shows them.

@@ -5,13 +5,11 @@
 //! times as `<time>` after a check that they are right.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::clock::unix_seconds;
 use super::http::Head;
 use super::json::Json;
-
-/// Seconds by which a slow run may read a ttl late.
-const TTL_SLACK: i64 = 5;
 
 /// Repetitions of one character from this length on are written `<c*N>`.
 const RUN_LEN_MIN: usize = 100;
@@ -34,19 +32,31 @@ pub struct Base {
     pub stats: BTreeMap<String, i64>,
 }
 
+/// What a compare error tells of last: `[given != actual]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Compared {
+    /// Values.
+    #[default]
+    Values,
+    /// Indexes; the given one is written as in the request.
+    Index,
+    /// Indexes; the given one was computed, and is relative as well.
+    RelativeIndex,
+}
+
 /// What the normaliser must know of the request whose answer it reads.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
     /// The order of `nodes` is part of the answer.
     pub sorted: bool,
-    /// The second part of a compare error's cause names an index.
-    pub prev_index: bool,
-    /// The request computed an index, so a cause that quotes it is relative too.
-    pub relative: bool,
+    /// What the last part of a compare error's cause is.
+    pub compared: Compared,
     /// The answer holds counters.
     pub stats: bool,
     /// Every ttl that the case has asked for so far.
     pub ttls: Vec<i64>,
+    /// Whole seconds since the case began: by so much a ttl may have gone down.
+    pub elapsed: i64,
 }
 
 /// Replaces `<…>` in a request.
@@ -87,12 +97,17 @@ fn fill_one(name: &str, base: &Base, names: &Names) -> Option<String> {
 }
 
 /// Status and headers of interest, on one line.
-pub fn head(head: &Head, base: &Base, names: &Names) -> String {
+pub fn head(head: &Head, base: &Base) -> String {
     let mut line = head.status.to_string();
     let mut add = |word: &str| {
         line.push(' ');
         line.push_str(word);
     };
+    if (300..400).contains(&head.status) {
+        // The page that goes with a redirect, and its type, are the HTTP library's own.
+        add(&format!("Location={}", head.header("Location").unwrap_or_default()));
+        return line;
+    }
     match head.header("Content-Type") {
         Some("application/json") => add("json"),
         Some("text/plain; charset=utf-8") => add("text"),
@@ -115,10 +130,8 @@ pub fn head(head: &Head, base: &Base, names: &Names) -> String {
         }
         Some(id) => add(&format!("cluster={id:?}")),
     }
-    for name in ["Allow", "Location"] {
-        if let Some(value) = head.header(name) {
-            add(&format!("{name}={}", literals(value, names)));
-        }
+    if let Some(allow) = head.header("Allow") {
+        add(&format!("Allow={allow}"));
     }
     let cors = [
         ("Access-Control-Allow-Headers", "accept, content-type, authorization"),
@@ -199,7 +212,7 @@ fn runs(text: &str) -> String {
         let len = rest.len() - rest.trim_start_matches(c).len();
         let count = len / c.len_utf8();
         if count >= RUN_LEN_MIN {
-            out.push_str(&format!("<{c}*{count}>"));
+            _ = write!(out, "<{c}*{count}>");
         } else {
             out.push_str(&rest[..len]);
         }
@@ -247,6 +260,7 @@ impl Walk<'_> {
             return Json::Scalar(match name {
                 "index" | "modifiedIndex" | "createdIndex" => relative(number, self.base),
                 "ttl" => self.ttl(number).to_string(),
+                "getsFail" if self.asked.stats => "\"<not compared>\"".into(),
                 _ if self.asked.stats => {
                     format!("{:+}", number - self.base.stats.get(name).unwrap_or(&0))
                 }
@@ -275,10 +289,10 @@ impl Walk<'_> {
         }
     }
 
-    /// The ttl that was asked for, if `left` may be what a slow run sees of it.
+    /// The ttl that was asked for, if `left` may be what has remained of it.
     fn ttl(&self, left: i64) -> i64 {
-        let late = |asked: &&i64| **asked > TTL_SLACK && (0..=TTL_SLACK).contains(&(**asked - left));
-        self.asked.ttls.iter().find(late).copied().unwrap_or(left)
+        let may_be = |asked: &&i64| (left..=left + self.asked.elapsed).contains(*asked);
+        self.asked.ttls.iter().filter(may_be).min().copied().unwrap_or(left)
     }
 
     /// `<time>`, if it is a time in UTC, as far away as the ttl beside it says. Without a ttl it
@@ -290,7 +304,7 @@ impl Walk<'_> {
         }
         let time: jiff::Timestamp = text.parse().expect("it was looked at");
         let left = time.as_duration().as_secs_f64() - unix_seconds();
-        let slowest = (ttl - 2 - TTL_SLACK) as f64;
+        let slowest = (ttl - 2 - self.asked.elapsed) as f64;
         if left < slowest || left > (ttl + 2) as f64 {
             return format!("{text} is {left:.1} s away, not {ttl} s");
         }
@@ -306,9 +320,9 @@ impl Walk<'_> {
         parts.collect::<Vec<_>>().join("/")
     }
 
-    /// A cause that compares indexes: `[given != actual]`, the last one of two.
+    /// A cause that compares indexes; values may have been compared before them.
     fn cause(&self, cause: &str) -> String {
-        if !self.asked.prev_index || !cause.ends_with(']') {
+        if self.asked.compared == Compared::Values || !cause.ends_with(']') {
             return self.key_names(cause);
         }
         let at = cause.rfind('[').unwrap_or(0);
@@ -317,7 +331,9 @@ impl Walk<'_> {
         };
         let Ok(actual) = actual.parse::<i64>() else { return cause.into() };
         let given = match given.parse::<i64>() {
-            Ok(given) if self.asked.relative => format!("<{}>", relative(given, self.base)),
+            Ok(given) if self.asked.compared == Compared::RelativeIndex => {
+                format!("<{}>", relative(given, self.base))
+            }
             _ => given.to_owned(),
         };
         format!("{}[{given} != <{}>]", &cause[..at], relative(actual, self.base))

@@ -64,6 +64,8 @@ pub struct Template {
     data: Option<String>,
     /// Print every header.
     pub all_headers: bool,
+    /// Print status and headers, but no body.
+    pub no_body: bool,
     /// Print only the status.
     pub status_only: bool,
 }
@@ -95,12 +97,14 @@ impl Template {
             fields: Vec::new(),
             data: None,
             all_headers: false,
+            no_body: false,
             status_only: false,
         };
         let mut rest = rest.iter();
         while let Some(&word) = rest.next() {
             match word {
                 "--headers" => template.all_headers = true,
+                "--no-body" => template.no_body = true,
                 "--status-only" => template.status_only = true,
                 "--data" => template.data = Some((*rest.next().ok_or("what data?")?).into()),
                 "-H" => template.headers.push((*rest.next().ok_or("what header?")?).into()),
@@ -136,8 +140,11 @@ impl Template {
                 request = request.header(name, &fill(value.trim()));
             }
         }
-        let fields: Vec<_> =
-            self.fields.iter().map(|(n, v)| format!("{}={}", escape(n), escape(&fill(v)))).collect();
+        let fields: Vec<_> = self
+            .fields
+            .iter()
+            .map(|(n, v)| format!("{}={}", escape(n), escape(&fill(v))))
+            .collect();
         let body = match &self.data {
             Some(data) => fill(data),
             None if fields.is_empty() => return request,
