@@ -352,8 +352,8 @@ impl Raw {
     }
 }
 
-/// Sends any bytes on a connection of its own and collects what comes back until the server closes
-/// or is silent for `quiet`. With `half_close` the sending side is closed after the last byte.
+/// Sends any bytes on a connection of its own and collects what comes back until the server closes,
+/// is silent for `quiet` after something came, or for [`PATIENCE`] before. With `half_close` the sending side is closed after the last byte.
 ///
 /// A server may answer and close before it has read everything: a failed send is not an error.
 pub fn exchange_raw(
@@ -371,7 +371,8 @@ pub fn exchange_raw(
         }
     });
     let closed = loop {
-        match wire.fill(Deadline::after(quiet)) {
+        let wait = if wire.unread.is_empty() { PATIENCE } else { quiet };
+        match wire.fill(Deadline::after(wait)) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::TimedOut => break false,
             Err(_) => break true, // closed, or reset because it did not want the rest
