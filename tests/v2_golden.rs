@@ -37,7 +37,7 @@ fn golden_v2() {
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let play = || {
-        let server = endpoint.is_none().then(|| Server::start(&[]));
+        let mut server = endpoint.is_none().then(|| Server::start(&[]));
         let addr = match (&server, &endpoint) {
             (Some(server), _) => server.client_addr(),
             (None, endpoint) => resolve(endpoint.as_deref().unwrap_or_default()),
@@ -50,6 +50,9 @@ fn golden_v2() {
                 fs::write(path, played).unwrap();
             } else if !difference.is_empty() {
                 failures.lock().unwrap().push(format!("{}\n{difference}", path.display()));
+            }
+            if let Some(status) = server.as_mut().and_then(Server::exited) {
+                panic!("the server ended while it played {}: {status}", path.display());
             }
         }
     };
@@ -146,6 +149,7 @@ struct Player<'a> {
     base: Base,
     ttls: Vec<i64>,
     began: Instant,
+    raft: [u64; 2],
     watches: BTreeMap<String, Incoming>,
 }
 
@@ -172,7 +176,7 @@ impl<'a> Player<'a> {
         };
         let base = Base { index, stats };
         let (ttls, began, watches) = (Vec::new(), now(), BTreeMap::new());
-        Ok(Self { addr, names, client, base, ttls, began, watches })
+        Ok(Self { addr, names, client, base, ttls, began, raft: [0; 2], watches })
     }
 
     fn step(&mut self, step: &Step) -> io::Result<String> {
@@ -239,11 +243,19 @@ impl<'a> Player<'a> {
         template.request(|text| normal::fill(text, &self.base, self.names))
     }
 
-    fn print(&self, template: &Template, response: &Response) -> String {
+    fn print(&mut self, template: &Template, response: &Response) -> String {
         if template.status_only {
             return response.status().to_string();
         }
         let mut lines = vec![normal::head(&response.head, &self.base)];
+        // Clients turn away from a member whose term goes back.
+        for (last, name) in self.raft.iter_mut().zip(["X-Raft-Index", "X-Raft-Term"]) {
+            let new = response.header(name).and_then(|n| n.parse().ok()).unwrap_or(*last);
+            if new < *last {
+                lines[0].extend([" ", name, "-went-back"]);
+            }
+            *last = new;
+        }
         if template.all_headers {
             lines.extend(normal::all_headers(&response.head, &self.base));
         }

@@ -353,7 +353,8 @@ impl Raw {
 }
 
 /// Sends any bytes on a connection of its own and collects what comes back until the server closes,
-/// is silent for `quiet` after something came, or for [`PATIENCE`] before. With `half_close` the sending side is closed after the last byte.
+/// is silent for `quiet` after something came, or for [`PATIENCE`] before. With `half_close` the
+/// sending side is closed after the last byte.
 ///
 /// A server may answer and close before it has read everything: a failed send is not an error.
 pub fn exchange_raw(
