@@ -1,0 +1,12 @@
+//! What tests of the real process share: starting it, talking HTTP to it, playing conversations.
+//!
+//! Each file under `tests/` is a program of its own and uses its own part of this.
+#![allow(dead_code, reason = "each test program uses a part of the support")]
+
+pub mod clock;
+pub mod diff;
+pub mod http;
+pub mod json;
+pub mod normal;
+pub mod script;
+pub mod server;
