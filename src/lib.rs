@@ -3,4 +3,5 @@
 //! The map, one line for each room. Dependencies point one way:
 //! `types, command` ← `storage` ← roles ← hosts ← `http` ← `cli`.
 
+pub mod storage;
 pub mod types;
