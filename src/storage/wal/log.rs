@@ -50,7 +50,7 @@ impl RecoveredLog {
     /// Lets the snapshot win where the log disagrees with it: a crash after a snapshot was installed
     /// and before its mark was written leaves the log that it replaces.
     pub(super) fn settle(&mut self) {
-        if self.term_at_from.is_some_and(|term| term != self.from_term) {
+        if self.term_at_from.take().is_some_and(|term| term != self.from_term) {
             self.entries.clear();
         }
         settle_hard_state(&mut self.hard_state, self.from, self.from_term);
