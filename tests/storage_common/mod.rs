@@ -369,7 +369,7 @@ impl Life {
         self.sync()
     }
 
-    fn write_snapshot(&mut self, index: Index, term: Term) -> Result<(), Failure> {
+    pub fn write_snapshot(&mut self, index: Index, term: Term) -> Result<(), Failure> {
         self.model.snapshots.push((index, term));
         let meta = SnapshotMeta {
             cluster_id: ClusterId(42),
