@@ -9,6 +9,7 @@
 //! Nothing is created in a directory that is not ours: one that etcd wrote, or a newer format, is
 //! refused as it is. Depends on the disk alone.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{DIR_MODE, Disk, DiskError, DiskLock, LockError};
@@ -99,9 +100,8 @@ impl DataDir {
     ) -> Result<DataDir, DataDirError> {
         if disk.exists(root)? {
             refuse_foreign(disk, root)?;
-        } else {
-            create_durably(disk, root)?;
         }
+        ensure_dir(disk, root)?;
         let lock = disk.lock(&root.join(LOCK_FILE)).map_err(lock_error)?;
         let mut data_dir = DataDir::at(root, wal_dir, lock);
         match read_format(disk, root)? {
@@ -109,9 +109,7 @@ impl DataDir {
             None => write_format(disk, root)?,
         }
         for dir in [root.join("member"), data_dir.wal.clone(), data_dir.snap.clone()] {
-            if !disk.exists(&dir)? {
-                create_durably(disk, &dir)?;
-            }
+            ensure_dir(disk, &dir)?;
         }
         if wal_dir.is_some() {
             let lock = disk.lock(&data_dir.wal.join(LOCK_FILE)).map_err(lock_error)?;
@@ -268,21 +266,33 @@ fn write_format(disk: &dyn Disk, root: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-/// Creates a directory, its parents too, so that it is there after a crash.
-fn create_durably(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+/// Makes a directory, and its parents, level by level so that each is there after a crash before the
+/// next is made. An earlier start may have been killed in between: the last level that is there is
+/// synced too.
+fn ensure_dir(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
     let mut missing = Vec::new();
-    let mut ancestor = Some(path);
-    while let Some(dir) = ancestor.filter(|dir| !dir.as_os_str().is_empty()) {
+    for dir in path.ancestors().take_while(|dir| !dir.as_os_str().is_empty()) {
         if disk.exists(dir)? {
+            match disk.sync_dir(parent_of(dir)) {
+                // Somebody else's directory, in which this one was made for us.
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {}
+                result => result?,
+            }
             break;
         }
         missing.push(dir);
-        ancestor = dir.parent();
     }
-    disk.create_dir(path)?;
     for dir in missing.into_iter().rev() {
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        disk.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        disk.create_dir(dir)?;
+        disk.sync_dir(parent_of(dir))?;
     }
     Ok(())
+}
+
+fn parent_of(dir: &Path) -> &Path {
+    match dir.parent() {
+        None => dir, // the root
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    }
 }

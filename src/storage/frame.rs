@@ -286,8 +286,9 @@ mod tests {
         let mut bytes = vec![1; 1536];
         bytes[500..1000].fill(0);
         assert!(!has_unwritten_sector(&bytes, 0));
-        assert!(has_unwritten_sector(&bytes, 12)); // 500..1012 is one sector there
+        assert!(!has_unwritten_sector(&bytes, 12));
         bytes[1000..1012].fill(0);
-        assert!(has_unwritten_sector(&bytes, 12));
+        assert!(has_unwritten_sector(&bytes, 12)); // 500..1012 is one sector there
+        assert!(has_unwritten_sector(&bytes[..501], 12)); // and so is the part of it that is left
     }
 }
