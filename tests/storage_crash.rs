@@ -6,12 +6,11 @@ mod storage_common;
 
 use callboard::storage::sim_disk::{Crash, Fault, SimDisk};
 use callboard::storage::wal::WalError;
-use storage_common::{Failure, Life, Recovered, recover};
+use storage_common::{Failure, Life, Recovered, recover, scale};
 
 /// Things done in a script; each takes a few steps.
 fn things() -> usize {
-    let scale = std::env::var("CALLBOARD_CRASH_SCALE").ok().and_then(|text| text.parse().ok());
-    60 * scale.unwrap_or(1)
+    60 * scale() as usize
 }
 
 fn crashes(step: u64) -> Vec<Crash> {

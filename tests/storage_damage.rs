@@ -1,5 +1,6 @@
 //! Torn writes, decayed bytes and misplaced sectors: a torn end is cut off and nothing else; damage is
 //! refused and never answered with wrong data, a lost record or a panic; garbage never panics.
+//! `CALLBOARD_CRASH_SCALE=10` runs ten times as many cases.
 
 mod storage_common;
 
@@ -13,7 +14,7 @@ use callboard::storage::snapshot::{SnapshotName, SnapshotReader};
 use callboard::storage::wal::{HardState, WalBatch, WalReplay};
 use callboard::types::{Index, MemberId, Term};
 use proptest::prelude::*;
-use storage_common::{Life, Random, options, recover, snap_dir, wal_dir};
+use storage_common::{Life, Random, options, recover, scale, snap_dir, wal_dir};
 
 /// A life that ends after a few things, with its disk at rest.
 fn lived(seed: u64, things: usize, marked: bool) -> Life {
@@ -52,10 +53,10 @@ fn refused_or_right(life: &Life, disk: &SimDisk, what: &str) -> bool {
 #[test]
 fn a_write_torn_at_each_byte_loses_itself_and_nothing_else() {
     let mut cases = 0;
-    for seed in 0..12 {
+    for seed in 0..12 * scale() {
         let mut life = Life::new(SimDisk::new(), seed);
         life.start().unwrap();
-        life.run(5 + seed as usize).unwrap();
+        life.run(5 + seed as usize % 40).unwrap();
         // The last three records, in three batches of which the third is torn, or in one batch.
         let one_batch = seed % 2 == 0;
         let first = life.model.now().last().next();
@@ -87,8 +88,8 @@ fn a_write_torn_at_each_byte_loses_itself_and_nothing_else() {
 #[test]
 fn every_flipped_byte_is_refused_or_harmless() {
     let (mut cases, mut refused) = (0, 0);
-    for (seed, marked) in [(1, true), (2, false), (3, true), (4, false)] {
-        let life = lived(seed, 25, marked);
+    for seed in 0..4 * scale() {
+        let life = lived(seed, 25, seed % 2 == 0);
         for (path, bytes) in files(&life.disk, &wal_dir()) {
             for at in 0..bytes.len() {
                 if bytes[at] == 0 && at % 16 != 0 && bytes[at..].iter().all(|byte| *byte == 0) {
@@ -129,8 +130,8 @@ fn a_flipped_bit_in_a_snapshot_falls_back_or_is_refused() {
 #[test]
 fn misplaced_and_lost_sectors_are_refused_or_harmless() {
     let mut refused = 0;
-    for seed in 0..400 {
-        let life = lived(seed % 8, 20, true);
+    for seed in 0..400 * scale() {
+        let life = lived(seed % 64, 20, true);
         let mut random = Random::new(seed);
         let files = files(&life.disk, &wal_dir());
         let (path, bytes) = &files[random.below(files.len() as u64) as usize];

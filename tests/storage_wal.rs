@@ -51,17 +51,17 @@ fn places() -> [Place; 2] {
 }
 
 impl Place {
-    fn options(&self) -> WalOptions {
+    fn options() -> WalOptions {
         WalOptions { segment_bytes: 4096, fsync: true }
     }
 
     fn create(&self) -> Wal {
-        Wal::create(Arc::clone(&self.disk), &self.dir, wal_meta(), self.options()).unwrap()
+        Wal::create(Arc::clone(&self.disk), &self.dir, wal_meta(), Place::options()).unwrap()
     }
 
     fn replay(&self, from: u64, from_term: u64) -> Result<WalReplay, WalError> {
         let disk = Arc::clone(&self.disk);
-        WalReplay::open(disk, &self.dir, self.options(), Index(from), Term(from_term))
+        WalReplay::open(disk, &self.dir, Place::options(), Index(from), Term(from_term))
     }
 
     fn reopen(&self, from: u64, from_term: u64) -> Result<(Wal, RecoveredLog), WalError> {
@@ -86,7 +86,7 @@ fn what_was_appended_is_read_back() {
         wal.sync().unwrap();
         assert!(wal.stats().segments > 5 && wal.is_synced());
         drop(wal);
-        let again = Wal::create(Arc::clone(&place.disk), &place.dir, wal_meta(), place.options());
+        let again = Wal::create(Arc::clone(&place.disk), &place.dir, wal_meta(), Place::options());
         assert!(matches!(again, Err(WalError::AlreadyExists(_))));
 
         let mut seen = Vec::new();

@@ -20,6 +20,12 @@ pub const ROOT: &str = "/data";
 pub const SEGMENT_BYTES: u64 = 4096;
 const KEEP: usize = 2;
 
+/// How much longer than usual the tests are to run.
+pub fn scale() -> u64 {
+    let scale = std::env::var("CALLBOARD_CRASH_SCALE").ok();
+    scale.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 pub fn options() -> WalOptions {
     WalOptions { segment_bytes: SEGMENT_BYTES, fsync: true }
 }

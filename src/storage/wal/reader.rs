@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::log::settle_hard_state;
-use super::metadata::{Metadata, WalMeta, name_salt, segment_salt};
+use super::metadata::WalMeta;
 use super::record::{self, Record};
 use super::scan::{Found, SegmentReader, Verdict};
-use super::segment::{self, SegmentName, TEMPORARY};
+use super::segment::{self, Segment, SegmentName, TEMPORARY};
 use super::segment_end::SegmentEnd;
 use super::stats::ByteMarks;
 use super::writer::{Opened, Wal};
 use super::{DamageKind, HardState, RecoveredLog, SnapshotMark, WalBatch, WalError, WalOptions};
-use crate::storage::disk::{Disk, DiskError};
-use crate::storage::frame::{FrameError, Salt};
+use crate::storage::disk::Disk;
+use crate::storage::frame::FrameError;
 use crate::types::{Index, Term};
 
 /// How far a replay is.
@@ -56,14 +56,6 @@ pub struct RecoveryReport {
     pub batches: u64,
     /// Segments read.
     pub segments: usize,
-}
-
-struct Segment {
-    name: SegmentName,
-    salt: Salt,
-    header_end: u64,
-    file_len: u64,
-    metadata: Metadata,
 }
 
 /// A WAL that is being read.
@@ -118,7 +110,7 @@ impl WalReplay {
         }
         let segments = read
             .into_iter()
-            .map(|name| open_segment(&*disk, dir, name))
+            .map(|name| Segment::open(&*disk, dir, name))
             .collect::<Result<Vec<_>, _>>()?;
         if let Some(other) =
             segments.iter().find(|segment| segment.metadata.meta != segments[0].metadata.meta)
@@ -126,7 +118,7 @@ impl WalReplay {
             let path = other.name.path(dir);
             return Err(WalError::damaged(&path, 0, DamageKind::Foreign("the segment before")));
         }
-        let reader = reader_of(&*disk, dir, &segments[0])?;
+        let reader = segments[0].reader(&*disk, dir)?;
         let metadata = &segments[0].metadata;
         let report = RecoveryReport {
             last_index: Index(metadata.first_index.0 - 1),
@@ -268,7 +260,7 @@ impl WalReplay {
         self.bytes_before += self.segments[self.current].file_len;
         self.current += 1;
         let segment = &self.segments[self.current];
-        self.reader = reader_of(&*self.disk, &self.dir, segment)?;
+        self.reader = segment.reader(&*self.disk, &self.dir)?;
         self.synced = segment.header_end;
         Ok(())
     }
@@ -401,31 +393,4 @@ impl WalReplay {
         file.sync_data()?;
         Ok(())
     }
-}
-
-/// Reads a segment's first record.
-fn open_segment(disk: &dyn Disk, dir: &Path, name: SegmentName) -> Result<Segment, WalError> {
-    let path = name.path(dir);
-    let damaged = |kind| WalError::damaged(&path, 0, kind);
-    let salt = name_salt(name.sequence, name.first_index);
-    let mut reader = SegmentReader::new(disk.open_read_only(&path)?, path.clone(), salt)?;
-    let frame = reader.frame(0)?.map_err(|error| damaged(error.into()))?;
-    let header_end = frame.len as u64;
-    let metadata: Metadata = record::decode(frame.kind, frame.version, &frame.payload)
-        .map_err(|error| damaged(error.into()))?;
-    if metadata.sequence != name.sequence
-        || metadata.first_index != name.first_index
-        || name.first_index.0 == 0
-    {
-        return Err(damaged(DamageKind::Foreign("the file's name")));
-    }
-    let salt = segment_salt(&metadata.meta, name.sequence);
-    Ok(Segment { name, salt, header_end, file_len: reader.file_len, metadata })
-}
-
-fn reader_of(disk: &dyn Disk, dir: &Path, segment: &Segment) -> Result<SegmentReader, DiskError> {
-    let path = segment.name.path(dir);
-    let mut reader = SegmentReader::new(disk.open_read_only(&path)?, path, segment.salt)?;
-    reader.offset = segment.header_end;
-    Ok(reader)
 }

@@ -1,11 +1,13 @@
-//! Segment files: their names, and how a new one comes to be.
+//! Segment files: their names, their first record, and how a new one comes to be.
 
 use std::path::{Path, PathBuf};
 
-use super::metadata::{Metadata, name_salt};
+use super::metadata::{Metadata, name_salt, segment_salt};
 use super::record;
-use super::{WalError, WalOptions};
+use super::scan::SegmentReader;
+use super::{DamageKind, WalError, WalOptions};
 use crate::storage::disk::{Disk, DiskError, DiskFile};
+use crate::storage::frame::Salt;
 use crate::types::Index;
 
 /// The name under which a segment is made; a leftover is removed.
@@ -44,6 +46,49 @@ pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<SegmentName>, Disk
         disk.list(dir)?.iter().filter_map(|name| SegmentName::parse(name)).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// A segment that is there, and what its first record says.
+pub(super) struct Segment {
+    pub(super) name: SegmentName,
+    pub(super) metadata: Metadata,
+    pub(super) salt: Salt,
+    pub(super) header_end: u64,
+    pub(super) file_len: u64,
+}
+
+impl Segment {
+    /// Reads a segment's first record.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        dir: &Path,
+        name: SegmentName,
+    ) -> Result<Segment, WalError> {
+        let path = name.path(dir);
+        let damaged = |kind| WalError::damaged(&path, 0, kind);
+        let salt = name_salt(name.sequence, name.first_index);
+        let mut reader = SegmentReader::new(disk.open_read_only(&path)?, path.clone(), salt)?;
+        let frame = reader.frame(0)?.map_err(|error| damaged(error.into()))?;
+        let header_end = frame.len as u64;
+        let metadata: Metadata = record::decode(frame.kind, frame.version, &frame.payload)
+            .map_err(|error| damaged(error.into()))?;
+        if metadata.sequence != name.sequence
+            || metadata.first_index != name.first_index
+            || name.first_index.0 == 0
+        {
+            return Err(damaged(DamageKind::Foreign("the file's name")));
+        }
+        let salt = segment_salt(&metadata.meta, name.sequence);
+        Ok(Segment { name, metadata, salt, header_end, file_len: reader.file_len })
+    }
+
+    /// A reader that stands before the first batch.
+    pub(super) fn reader(&self, disk: &dyn Disk, dir: &Path) -> Result<SegmentReader, DiskError> {
+        let path = self.name.path(dir);
+        let mut reader = SegmentReader::new(disk.open_read_only(&path)?, path, self.salt)?;
+        reader.offset = self.header_end;
+        Ok(reader)
+    }
 }
 
 /// A segment that is open for appending.

@@ -31,6 +31,8 @@ pub struct WalBatch<'a> {
 
 /// More than any record but an entry's data takes with its frame.
 const RECORD_LEN_MAX: usize = 96;
+/// A buffer larger than this is given back after its batch.
+const BUFFER_KEPT: usize = 4 << 20;
 /// Kept free in each segment for its end record.
 const END_LEN_MAX: u64 = 32;
 
@@ -172,6 +174,9 @@ impl Wal {
         self.last_index = last_index;
         self.unmarked = true;
         self.marks.note(batch.entries.first().map(|entry| entry.index), self.buffer.len() as u64);
+        if self.buffer.capacity() > BUFFER_KEPT {
+            self.buffer = Vec::new(); // one large batch does not keep its memory for ever
+        }
         Ok(())
     }
 
