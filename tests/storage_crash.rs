@@ -4,8 +4,10 @@
 
 mod storage_common;
 
+use callboard::storage::disk::Operation;
 use callboard::storage::sim_disk::{Crash, Fault, SimDisk};
 use callboard::storage::wal::WalError;
+use callboard::types::Index;
 use storage_common::{Failure, Life, Recovered, recover, scale};
 
 /// Things done in a script; each takes a few steps.
@@ -102,14 +104,15 @@ fn a_failed_operation_ends_the_log_and_loses_nothing() {
             let what = format!("step {step}, {fault:?}");
             let (mut life, lived) = with_fault(step, fault, 4);
             survived += u64::from(lived.is_ok());
-            if let Err(Failure::Wal(error)) = &lived
-                && !matches!(error, WalError::NoSpace(_))
+            if let Err(Failure::Wal(WalError::Disk(error))) = &lived
+                && matches!(error.operation, Operation::Write | Operation::Sync)
                 && let Some(wal) = &mut life.wal
-                && matches!(wal.sync(), Err(WalError::Poisoned))
             {
                 poisoned += 1;
+                assert!(matches!(wal.sync(), Err(WalError::Poisoned)), "{what}: tried again");
                 assert!(matches!(wal.mark_synced(), Err(WalError::Poisoned)), "{what}");
                 assert!(matches!(wal.reserve(0), Err(WalError::Poisoned)), "{what}");
+                assert!(matches!(wal.release(Index(0)), Err(WalError::Poisoned)), "{what}");
             }
             assert!(fault == Fault::NoSpace || lived.is_err(), "{what}: an error was swallowed");
             for crash in crashes(step) {
