@@ -1,3 +1,13 @@
-//! What is kept: data structures and files. Nothing here is an actor, and nothing opens a socket.
+//! Everything on disk: files, frames, the write-ahead log, snapshots, the data directory.
+//!
+//! What always holds: what `sync` reported as done survives a power cut; what cannot be read back
+//! exactly as it was written is reported, never guessed. Knows no actor, runtime, socket or clock;
+//! only `disk.rs` touches the operating system. The formats are in `docs/on-disk-format.md`.
 
+pub mod data_dir;
+pub mod disk;
+pub mod frame;
+pub mod sim_disk;
+pub mod snapshot;
 pub mod tree;
+pub mod wal;
