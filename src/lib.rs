@@ -3,8 +3,16 @@
 //! The map, one line for each room. Dependencies point one way:
 //! `types, command` ← `storage` ← roles ← hosts ← `http` ← `cli`.
 
+pub mod actors;
 pub mod cli;
+pub mod clock;
+pub mod command;
 pub mod config;
+pub mod http;
+pub mod identity;
+pub mod metrics;
+pub mod node;
+pub mod published;
 pub mod storage;
 pub mod telemetry;
 pub mod types;

@@ -215,30 +215,40 @@ impl Fields {
     }
 }
 
+impl Fields {
+    /// Takes a field, but for those that say where in the `raft` crate a line comes from.
+    fn push(&mut self, field: &Field, value: Value) {
+        const OF_THE_RAFT_CRATE: &str = "slog.";
+        if !field.name().starts_with(OF_THE_RAFT_CRATE) {
+            self.0.push((field.name(), value));
+        }
+    }
+}
+
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = String::new();
         // Only a value's own Debug can fail here; what it wrote until then is shown.
         let _ = write!(text, "{value:?}");
-        self.0.push((field.name(), text.into()));
+        self.push(field, text.into());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value.into());
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value.into());
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value.into());
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value.into());
     }
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value.into());
     }
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.0.push((field.name(), value.to_string().into()));
+        self.push(field, value.to_string().into());
     }
 }
 

@@ -1,13 +1,17 @@
 //! `callboard check-data-dir DIR`: verifies a data directory that no process has open.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Arg, Command, value_parser};
 
 use super::Streams;
 use crate::config::ExitStatus;
+use crate::storage::{
+    check,
+    disk::{Disk, RealDisk},
+};
 
 pub(super) fn command() -> Command {
     Command::new("check-data-dir")
@@ -40,16 +44,12 @@ pub(super) fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Stream
     let Some(folder) = matches.get_one::<PathBuf>("DIR") else {
         return ExitStatus::Usage.code();
     };
-    match check(folder, streams.out) {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    match check::check_data_dir(&disk, folder, streams.out) {
         Ok(()) => 0,
         Err(error) => {
             streams.complain(format_args!("{}: {error}", folder.display()));
             ExitStatus::Failure.code()
         }
     }
-}
-
-/// Verifies the folder, and writes what it finds to `out`.
-fn check(_folder: &Path, _out: &mut dyn Write) -> io::Result<()> {
-    Err(io::Error::other("this build cannot check a data directory"))
 }

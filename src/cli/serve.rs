@@ -6,6 +6,7 @@ use super::{Streams, serve_help, version};
 use crate::config::env::Variables;
 use crate::config::flags::{self, Asked};
 use crate::config::{self, Config, ConfigError, ExitStatus, Loaded, verify_bootstrap};
+use crate::node;
 use crate::telemetry::Telemetry;
 
 pub(super) fn run(
@@ -32,17 +33,14 @@ pub(super) fn run(
             return error.exit_status().code();
         }
     };
-    let telemetry = match Telemetry::init(&config) {
-        Ok(telemetry) => telemetry,
-        Err(error) => {
-            streams.complain(error);
-            return ExitStatus::Failure.code();
-        }
-    };
+    if let Err(error) = Telemetry::init(&config) {
+        streams.complain(error);
+        return ExitStatus::Failure.code();
+    }
     for notice in &notices {
         tracing::warn!("{notice}");
     }
-    match run_member(config, telemetry) {
+    match node::run(&config) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!(%error, "stopped");
@@ -65,9 +63,4 @@ fn load(
 /// Whether the member was started before: then the `initial-` settings are not looked at.
 fn has_data(config: &Config) -> bool {
     config.data_dir.join("member").exists()
-}
-
-/// Runs the member until it is told to stop.
-fn run_member(_config: Config, _telemetry: Telemetry) -> Result<(), String> {
-    Err("this build has no node to run".to_owned())
 }

@@ -1,0 +1,237 @@
+//! The door to an actor's mailbox: asking with counted slots.
+//!
+//! actix counts a mailbox's capacity for each sender and cannot tell its depth, so slots are counted
+//! here. A question takes a slot when it is asked and gives it back when its actor takes it up; when
+//! all slots are taken the asker is told at once. Nothing that was accepted is ever dropped: it is
+//! answered, or its asker learns that the actor has stopped.
+//!
+//! Depends on actix and tokio's channels. Knows no role and no door.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use actix::dev::Recipient;
+use tokio::sync::oneshot;
+
+/// Something that is asked of an actor, and the type of the answer.
+pub trait Question: Send + 'static {
+    /// What the asker gets.
+    type Answer: Send + 'static;
+}
+
+/// Why a question got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// All slots of the mailbox are taken; nothing was done, ask again later.
+    #[error("mailbox is full")]
+    Full,
+    /// The actor stopped before it answered; what was asked may or may not have been done.
+    #[error("actor has stopped")]
+    Stopped,
+}
+
+/// The figures of one mailbox. Several kinds of questions may share one.
+#[derive(Debug)]
+pub struct Gauge {
+    name: &'static str,
+    capacity: usize,
+    depth: AtomicUsize,
+    rejected: AtomicU64,
+    taken: AtomicU64,
+    waited_nanos: AtomicU64,
+    waited_buckets: [AtomicU64; WAIT_BOUNDS_MICROS.len() + 1],
+}
+
+/// Upper bounds of the time-in-queue histogram, in microseconds; the last bucket is open.
+pub const WAIT_BOUNDS_MICROS: [u64; 9] =
+    [10, 30, 100, 300, 1_000, 3_000, 10_000, 100_000, 1_000_000];
+
+impl Gauge {
+    /// A mailbox called `name` (as in the `[mailbox]` settings) with `capacity` slots, at least one.
+    pub fn new(name: &'static str, capacity: usize) -> Arc<Gauge> {
+        assert!(capacity >= 1, "mailbox {name} needs a slot");
+        Arc::new(Gauge {
+            name,
+            capacity,
+            depth: AtomicUsize::new(0),
+            rejected: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            waited_nanos: AtomicU64::new(0),
+            waited_buckets: Default::default(),
+        })
+    }
+
+    /// The mailbox's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Slots in all.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Slots taken now.
+    pub fn depth(&self) -> usize {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    /// Questions turned away so far.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Time in queue: (counts for each bound of [`WAIT_BOUNDS_MICROS`] and beyond, sum, count).
+    pub fn waited(&self) -> (Vec<u64>, Duration, u64) {
+        let buckets = self.waited_buckets.iter().map(|b| b.load(Ordering::Relaxed)).collect();
+        let sum = Duration::from_nanos(self.waited_nanos.load(Ordering::Relaxed));
+        (buckets, sum, self.taken.load(Ordering::Relaxed))
+    }
+
+    /// Takes a slot, or says that there is none.
+    pub fn take_slot(self: &Arc<Self>) -> Result<Slot, AskError> {
+        let taken = self.depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| {
+            (depth < self.capacity).then_some(depth + 1)
+        });
+        if taken.is_err() {
+            self.rejected.fetch_add(1, Ordering::Relaxed);
+            return Err(AskError::Full);
+        }
+        Ok(Slot { gauge: Arc::clone(self), since: now() })
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "hosts measure how long messages wait; no role sees it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A taken slot; dropping it gives it back and counts the time that it was held.
+#[derive(Debug)]
+pub struct Slot {
+    gauge: Arc<Gauge>,
+    since: Instant,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let gauge = &self.gauge;
+        let waited = now().saturating_duration_since(self.since);
+        let micros = waited.as_micros() as u64;
+        let bucket = WAIT_BOUNDS_MICROS.partition_point(|&bound| bound < micros);
+        gauge.waited_buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        gauge.waited_nanos.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
+        gauge.taken.fetch_add(1, Ordering::Relaxed);
+        gauge.depth.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Carries an answer back. Dropping it tells the asker that the actor has stopped.
+#[derive(Debug)]
+pub struct Reply<A>(oneshot::Sender<A>);
+
+impl<A> Reply<A> {
+    /// A reply and the end at which it arrives.
+    pub fn channel() -> (Reply<A>, Answering<A>) {
+        let (sender, receiver) = oneshot::channel();
+        (Reply(sender), Answering(receiver))
+    }
+
+    /// Answers. Gives the answer back if the asker has gone.
+    pub fn send(self, answer: A) -> Result<(), A> {
+        self.0.send(answer)
+    }
+}
+
+/// The wait for an answer.
+#[derive(Debug)]
+pub struct Answering<A>(oneshot::Receiver<A>);
+
+impl<A> Future for Answering<A> {
+    type Output = Result<A, AskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map_err(|_| AskError::Stopped)
+    }
+}
+
+/// A question in a mailbox.
+pub struct Ask<Q: Question> {
+    /// What is asked.
+    pub question: Q,
+    /// Where the answer goes.
+    pub reply: Reply<Q::Answer>,
+    slot: Slot,
+}
+
+impl<Q: Question> Ask<Q> {
+    /// Takes the question up: gives its slot back.
+    pub fn take(self) -> (Q, Reply<Q::Answer>) {
+        drop(self.slot);
+        (self.question, self.reply)
+    }
+}
+
+impl<Q: Question> actix::Message for Ask<Q> {
+    type Result = ();
+}
+
+/// A cheap handle through which any thread asks an actor questions of one kind.
+pub struct Mailbox<Q: Question> {
+    recipient: Recipient<Ask<Q>>,
+    gauge: Arc<Gauge>,
+}
+
+impl<Q: Question> Clone for Mailbox<Q> {
+    fn clone(&self) -> Self {
+        Mailbox { recipient: self.recipient.clone(), gauge: Arc::clone(&self.gauge) }
+    }
+}
+
+impl<Q: Question> Mailbox<Q> {
+    /// A door to `recipient`, whose slots `gauge` counts.
+    pub fn new(recipient: Recipient<Ask<Q>>, gauge: Arc<Gauge>) -> Self {
+        Mailbox { recipient, gauge }
+    }
+
+    /// Asks; the answer is awaited separately. [`AskError::Full`] at once if there is no slot.
+    pub fn ask(&self, question: Q) -> Result<Answering<Q::Answer>, AskError> {
+        let slot = self.gauge.take_slot()?;
+        let (reply, answering) = Reply::channel();
+        self.recipient.do_send(Ask { question, reply, slot });
+        Ok(answering)
+    }
+
+    /// The figures of this mailbox.
+    pub fn gauge(&self) -> &Arc<Gauge> {
+        &self.gauge
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_more_than_there_are_is_refused_and_counted() {
+        let gauge = Gauge::new("test", 2);
+        let first = gauge.take_slot().unwrap();
+        let _second = gauge.take_slot().unwrap();
+        assert_eq!(gauge.take_slot().unwrap_err(), AskError::Full);
+        assert_eq!((gauge.depth(), gauge.rejected()), (2, 1));
+        drop(first);
+        assert!(gauge.take_slot().is_ok());
+        assert_eq!(gauge.waited().2, 2, "both slots given back were timed");
+    }
+}

@@ -1,0 +1,7 @@
+//! The actors: who sends what to whom.
+
+pub mod mailbox;
+pub mod raft_node;
+pub mod snapshotter;
+pub mod store;
+pub mod wal_writer;

@@ -1,0 +1,381 @@
+//! The actor that hosts RaftNode: owns the mailbox, stamps proposals, carries effects out. Decides
+//! nothing.
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{Arc, atomic::Ordering},
+};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+use crossbeam_channel::Sender;
+use raft::eraftpb;
+
+use super::{
+    Propose, ProposeError, ReadError, ReadIndex,
+    role::{Effect, Input, ReadId, Role},
+};
+use crate::{
+    actors::{
+        mailbox::{Ask, Gauge, Reply},
+        store::{
+            host::{ApplyBatch, FailWaiting, Store},
+            role::Committed,
+        },
+        wal_writer::{self, WalFigures},
+    },
+    clock::wall_clock,
+    command::{Command, Proposal, ProposalId},
+    published::Published,
+    storage::{mvcc::Applied, wal},
+    types::{Index, MemberId, Term},
+};
+
+/// A turn ends early after so many inputs, so that a flood keeps nobody waiting.
+const TURN_INPUTS: usize = 512;
+/// And after so many bytes of proposals.
+const TURN_BYTES: usize = 1024 * 1024;
+
+/// What the actor works with.
+pub struct Wiring {
+    /// The Store.
+    pub store: Addr<Store>,
+    /// The WAL writer's door, which only RaftNode uses.
+    pub wal_writer: Sender<wal_writer::Append>,
+    /// That door's slots.
+    pub wal_gauge: Arc<Gauge>,
+    /// Whether the disk is full.
+    pub wal_figures: Arc<WalFigures>,
+    /// Where Raft's figures go.
+    pub published: Arc<Published>,
+    /// The largest encoded proposal.
+    pub proposal_bytes_max: usize,
+    /// The first proposal id: never one that an earlier start of this member used.
+    pub first_proposal: u64,
+}
+
+/// See the head of the module.
+pub struct RaftNode {
+    role: Role,
+    wiring: Wiring,
+    next_proposal: u64,
+    next_read: u64,
+    /// Callers whose proposals are in the log, not yet handed to the Store with a batch.
+    waiting: BTreeMap<ProposalId, Reply<Result<Applied, ProposeError>>>,
+    reads: BTreeMap<ReadId, Reply<Result<Index, ReadError>>>,
+    turn_inputs: usize,
+    turn_bytes: usize,
+    turn_open: bool,
+    stopping: Option<Reply<()>>,
+    taking: bool,
+}
+
+impl RaftNode {
+    /// An actor that is yet to be started.
+    pub fn new(role: Role, wiring: Wiring) -> Self {
+        RaftNode {
+            role,
+            next_proposal: wiring.first_proposal,
+            wiring,
+            next_read: 0,
+            waiting: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            turn_inputs: 0,
+            turn_bytes: 0,
+            turn_open: false,
+            stopping: None,
+            taking: true,
+        }
+    }
+
+    fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
+        self.role.handle(input);
+        self.turn_inputs += 1;
+        if self.turn_inputs >= TURN_INPUTS || self.turn_bytes >= TURN_BYTES {
+            self.end_turn();
+        } else if !mem::replace(&mut self.turn_open, true) {
+            ctx.notify(EndTurn); // arrives once the mailbox is empty: a burst shares one batch
+        }
+    }
+
+    fn end_turn(&mut self) {
+        (self.turn_inputs, self.turn_bytes) = (0, 0);
+        loop {
+            let may_append = self.wiring.wal_gauge.depth() < self.wiring.wal_gauge.capacity();
+            let effects = self.role.end_turn(may_append);
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                self.perform(effect);
+            }
+        }
+        self.publish();
+        if self.stopping.is_some() && self.role.is_settled() {
+            _ = self.stopping.take().map(|reply| reply.send(())); // or nobody waits for the end
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(messages) => {
+                assert!(messages.is_empty(), "a member without peers has nobody to send to");
+            }
+            Effect::Append { number, entries, hard_state, must_sync } => {
+                let slot =
+                    self.wiring.wal_gauge.take_slot().expect("looked at before the turn's end");
+                let append = wal_writer::Append {
+                    number,
+                    entries: entries.into_iter().map(to_disk).collect(),
+                    hard_state: hard_state.as_ref().map(hard_state_to_disk),
+                    must_sync,
+                    slot,
+                };
+                // The channel has as many places as there are slots. It is closed only after the WAL
+                // has failed, and then the process is ending.
+                if self.wiring.wal_writer.try_send(append).is_err() {
+                    tracing::error!("the WAL writer has gone; nothing more can be acknowledged");
+                    std::process::abort();
+                }
+            }
+            Effect::Apply(entries) => {
+                let entries = entries.into_iter().map(|entry| Committed {
+                    index: Index(entry.index),
+                    term: Term(entry.term),
+                    data: entry.data,
+                });
+                let waiting = mem::take(&mut self.waiting);
+                self.wiring.store.do_send(ApplyBatch { entries: entries.collect(), waiting });
+            }
+            Effect::Refuse(id, error) => {
+                self.wiring.published.raft.failed.fetch_add(1, Ordering::Relaxed);
+                if let Some(reply) = self.waiting.remove(&id) {
+                    _ = reply.send(Err(error)); // or the caller has gone
+                }
+            }
+            Effect::LostLead => {
+                let waiting = mem::take(&mut self.waiting);
+                self.wiring.store.do_send(FailWaiting { waiting, error: ProposeError::TimedOut });
+            }
+            Effect::ReadReady(ids, index) => {
+                for reply in ids.iter().filter_map(|id| self.reads.remove(id)) {
+                    _ = reply.send(Ok(index)); // or the caller has gone
+                }
+            }
+            Effect::ReadFailed(ids, error) => {
+                for reply in ids.iter().filter_map(|id| self.reads.remove(id)) {
+                    _ = reply.send(Err(error)); // or the caller has gone
+                }
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let figures = &self.wiring.published.raft;
+        figures.term.store(self.role.term().0, Ordering::Release);
+        figures.commit.store(self.role.commit().0, Ordering::Release);
+        let leader = self.role.leader().map_or(0, |id| id.0);
+        let before = figures.leader.swap(leader, Ordering::AcqRel);
+        if before != leader {
+            if leader != 0 {
+                figures.leader_changes.fetch_add(1, Ordering::Relaxed);
+                figures.leader_since.store(wall_clock().0, Ordering::Relaxed);
+                let leader = MemberId(leader);
+                tracing::info!(leader = format!("{leader:x}"), term = %self.role.term(), "elected leader");
+            } else {
+                tracing::warn!(term = %self.role.term(), "lost leader");
+            }
+        }
+    }
+
+    fn propose(
+        &mut self,
+        command: Command,
+        reply: Option<Reply<Result<Applied, ProposeError>>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let id = ProposalId(self.next_proposal);
+        self.next_proposal += 1;
+        let member = self.wiring.published.identity.member_id;
+        let proposal = Proposal { id, member, time: wall_clock(), command };
+        let data = rmp_serde::to_vec(&proposal).expect("plain data into memory");
+        let refused = if !self.taking {
+            Some(ProposeError::Stopping)
+        } else if data.len() > self.wiring.proposal_bytes_max {
+            Some(ProposeError::TooLarge)
+        } else if self.wiring.wal_figures.no_space.load(Ordering::Acquire) {
+            Some(ProposeError::NoSpace)
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            if let Some(reply) = reply {
+                _ = reply.send(Err(error)); // or the caller has gone
+            }
+            return;
+        }
+        if let Some(reply) = reply {
+            self.waiting.insert(id, reply);
+        }
+        self.turn_bytes += data.len();
+        self.feed(Input::Propose { id, data }, ctx);
+    }
+}
+
+fn to_disk(entry: eraftpb::Entry) -> wal::Entry {
+    use eraftpb::EntryType::{EntryConfChange, EntryConfChangeV2, EntryNormal};
+    wal::Entry {
+        term: Term(entry.term),
+        index: Index(entry.index),
+        entry_type: match entry.get_entry_type() {
+            EntryNormal => wal::EntryType::Normal,
+            EntryConfChange => wal::EntryType::ConfChange,
+            EntryConfChangeV2 => wal::EntryType::ConfChangeV2,
+        },
+        data: entry.data,
+        context: entry.context,
+    }
+}
+
+/// An entry as the `raft` crate wants it.
+pub fn to_raft(entry: wal::Entry) -> eraftpb::Entry {
+    let mut raft = eraftpb::Entry {
+        term: entry.term.0,
+        index: entry.index.0,
+        data: entry.data,
+        context: entry.context,
+        ..eraftpb::Entry::default()
+    };
+    raft.set_entry_type(match entry.entry_type {
+        wal::EntryType::Normal => eraftpb::EntryType::EntryNormal,
+        wal::EntryType::ConfChange => eraftpb::EntryType::EntryConfChange,
+        wal::EntryType::ConfChangeV2 => eraftpb::EntryType::EntryConfChangeV2,
+    });
+    raft
+}
+
+fn hard_state_to_disk(hard_state: &eraftpb::HardState) -> wal::HardState {
+    wal::HardState {
+        term: Term(hard_state.term),
+        vote: MemberId(hard_state.vote),
+        commit: Index(hard_state.commit),
+    }
+}
+
+impl Actor for RaftNode {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _ctx: &mut Self::Context) {
+        self.end_turn();
+    }
+}
+
+/// Ends a turn: arrives once the mailbox is empty.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct EndTurn;
+
+impl Handler<EndTurn> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, _: EndTurn, _ctx: &mut Self::Context) {
+        self.turn_open = false;
+        self.end_turn();
+    }
+}
+
+impl Handler<Ask<Propose>> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<Propose>, ctx: &mut Self::Context) {
+        let (Propose(command), reply) = ask.take();
+        self.propose(command, Some(reply), ctx);
+    }
+}
+
+impl Handler<Ask<ReadIndex>> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<ReadIndex>, ctx: &mut Self::Context) {
+        let (ReadIndex, reply) = ask.take();
+        if !self.taking {
+            _ = reply.send(Err(ReadError::Stopping)); // or the caller has gone
+            return;
+        }
+        let id = ReadId(self.next_read);
+        self.next_read += 1;
+        self.reads.insert(id, reply);
+        self.feed(Input::Read { id }, ctx);
+    }
+}
+
+/// The Store's own clocks ask for a command. There are at most a few in each tick, so they need no slot.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ProposeOwn(pub Command);
+
+impl Handler<ProposeOwn> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, ProposeOwn(command): ProposeOwn, ctx: &mut Self::Context) {
+        self.propose(command, None, ctx);
+    }
+}
+
+/// A heartbeat interval has passed. Sent from outside, so that a flood cannot starve it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Tick;
+
+impl Handler<Tick> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        self.feed(Input::Tick, ctx);
+    }
+}
+
+/// From WalWriter: this batch and all before it are on disk.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Persisted {
+    /// The batch.
+    pub number: u64,
+}
+
+impl Handler<Persisted> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, Persisted { number }: Persisted, ctx: &mut Self::Context) {
+        self.feed(Input::Persisted { number }, ctx);
+    }
+}
+
+/// From Store: all up to here is applied and published.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AppliedUpTo(pub Index);
+
+impl Handler<AppliedUpTo> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, AppliedUpTo(index): AppliedUpTo, ctx: &mut Self::Context) {
+        self.feed(Input::Applied { index }, ctx);
+    }
+}
+
+/// No proposals and no reads from now on; those under way are carried through. Answered when all that
+/// was accepted is applied.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct StopTaking(pub Reply<()>);
+
+impl Handler<StopTaking> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, StopTaking(reply): StopTaking, _ctx: &mut Self::Context) {
+        self.taking = false;
+        self.stopping = Some(reply);
+        self.end_turn();
+    }
+}

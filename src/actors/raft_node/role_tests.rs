@@ -1,0 +1,225 @@
+//! The role by hand: given this input, expect that effect.
+
+use raft::Storage;
+
+use super::*;
+
+fn boot() -> Boot {
+    Boot {
+        id: MemberId(7),
+        election_ticks: 10,
+        pre_vote: true,
+        uncommitted_bytes_max: 1 << 20,
+        catch_up_entries: 100,
+        seed: 1,
+        applied: Index(0),
+        applied_term: Term(0),
+        hard_state: HardState::default(),
+        conf_state: ConfState::from((vec![7], vec![])),
+        entries: Vec::new(),
+    }
+}
+
+fn start(boot: Boot) -> Role {
+    Role::new(boot, &slog::Logger::root(slog::Discard, slog::o!())).unwrap()
+}
+
+/// Ends turns and plays a perfect disk and store until nothing happens any more.
+fn settle(role: &mut Role) -> Vec<Effect> {
+    let mut all = Vec::new();
+    loop {
+        let effects = role.end_turn(true);
+        if effects.is_empty() {
+            return all;
+        }
+        for effect in &effects {
+            match effect {
+                Effect::Append { number, .. } => role.handle(Input::Persisted { number: *number }),
+                Effect::Apply(entries) => {
+                    let index = Index(entries.last().unwrap().index);
+                    role.handle(Input::Applied { index });
+                }
+                _ => {}
+            }
+        }
+        all.extend(effects);
+    }
+}
+
+fn propose(role: &mut Role, id: u64, data: &[u8]) {
+    role.handle(Input::Propose { id: ProposalId(id), data: data.to_vec() });
+}
+
+fn applied_data(effects: &[Effect]) -> Vec<Vec<u8>> {
+    let entries = effects.iter().filter_map(|effect| match effect {
+        Effect::Apply(entries) => Some(entries),
+        _ => None,
+    });
+    entries.flatten().filter(|e| !e.data.is_empty()).map(|e| e.data.to_vec()).collect()
+}
+
+#[test]
+fn an_only_voter_leads_at_once() {
+    let mut role = start(boot());
+    settle(&mut role);
+    assert_eq!(role.leader(), Some(MemberId(7)));
+    assert_eq!(role.term(), Term(1));
+    assert_eq!(role.commit(), Index(1), "its first, empty entry");
+}
+
+#[test]
+fn proposals_of_one_turn_share_one_batch() {
+    let mut role = start(boot());
+    settle(&mut role);
+    for id in 0..5 {
+        propose(&mut role, id, &[id as u8]);
+    }
+    let effects = role.end_turn(true);
+    let [Effect::Append { entries, must_sync: true, .. }] = &effects[..] else {
+        panic!("expected one batch, got {effects:?}");
+    };
+    assert_eq!(entries.len(), 5);
+}
+
+#[test]
+fn nothing_is_applied_before_it_is_persisted() {
+    let mut role = start(boot());
+    settle(&mut role);
+    propose(&mut role, 1, b"a");
+    let effects = role.end_turn(true);
+    let Some(Effect::Append { number, .. }) = effects.last() else { panic!("{effects:?}") };
+    for _ in 0..50 {
+        role.handle(Input::Tick);
+        assert_eq!(applied_data(&role.end_turn(true)), Vec::<Vec<u8>>::new());
+    }
+    role.handle(Input::Persisted { number: *number });
+    assert_eq!(applied_data(&role.end_turn(true)), [b"a"]);
+}
+
+#[test]
+fn turns_go_on_while_the_disk_is_busy() {
+    let mut role = start(boot());
+    settle(&mut role);
+    let mut numbers = Vec::new();
+    for id in 0..3 {
+        propose(&mut role, id, &[id as u8]);
+        for effect in role.end_turn(true) {
+            if let Effect::Append { number, .. } = effect {
+                numbers.push(number);
+            }
+        }
+    }
+    assert_eq!(numbers.len(), 3, "three batches are under way");
+    role.handle(Input::Persisted { number: numbers[2] }); // implies all before
+    assert_eq!(applied_data(&role.end_turn(true)), [[0], [1], [2]]);
+}
+
+#[test]
+fn a_turn_without_room_in_the_wal_loses_nothing() {
+    let mut role = start(boot());
+    settle(&mut role);
+    propose(&mut role, 1, b"a");
+    assert_eq!(role.end_turn(false), []);
+    propose(&mut role, 2, b"b");
+    assert_eq!(applied_data(&settle(&mut role)), [b"a", b"b"]);
+}
+
+#[test]
+fn too_much_uncommitted_is_refused() {
+    let mut role = start(boot());
+    settle(&mut role);
+    propose(&mut role, 1, &vec![0; 600 << 10]);
+    propose(&mut role, 2, &vec![0; 600 << 10]); // together more than uncommitted_bytes_max
+    let effects = role.end_turn(true);
+    assert_eq!(effects[0], Effect::Refuse(ProposalId(2), ProposeError::TooManyRequests));
+    let Some(Effect::Append { number, .. }) = effects.last() else { panic!("{effects:?}") };
+    role.handle(Input::Persisted { number: *number });
+    settle(&mut role);
+    propose(&mut role, 3, &vec![0; 600 << 10]);
+    assert!(!role.end_turn(true).iter().any(|e| matches!(e, Effect::Refuse(..))));
+}
+
+#[test]
+fn a_follower_refuses_proposals_and_fails_reads_in_time() {
+    let conf_state = ConfState::from((vec![7, 8, 9], vec![]));
+    let mut role = start(Boot { conf_state, ..boot() });
+    propose(&mut role, 1, b"a");
+    role.handle(Input::Read { id: ReadId(1) });
+    let effects = role.end_turn(true);
+    assert_eq!(effects[0], Effect::Refuse(ProposalId(1), ProposeError::NoLeader));
+    let mut failed = 0;
+    for _ in 0..40 {
+        role.handle(Input::Tick);
+        failed += role
+            .end_turn(true)
+            .iter()
+            .filter(|e| **e == Effect::ReadFailed(vec![ReadId(1)], ReadError::NoLeader))
+            .count();
+    }
+    assert_eq!(failed, 1);
+}
+
+#[test]
+fn reads_of_one_turn_share_a_round_and_wait_to_be_applied() {
+    let mut role = start(boot());
+    settle(&mut role);
+    propose(&mut role, 1, b"a");
+    let effects = role.end_turn(true);
+    let Some(Effect::Append { number, .. }) = effects.last() else { panic!("{effects:?}") };
+    role.handle(Input::Persisted { number: *number }); // committed, not applied
+    role.handle(Input::Read { id: ReadId(1) });
+    role.handle(Input::Read { id: ReadId(2) });
+    let mut effects = role.end_turn(true);
+    effects.extend(role.end_turn(true));
+    assert!(!effects.iter().any(|e| matches!(e, Effect::ReadReady(..))), "{effects:?}");
+    role.handle(Input::Applied { index: Index(2) });
+    let ready = Effect::ReadReady(vec![ReadId(1), ReadId(2)], Index(2));
+    assert_eq!(role.end_turn(true)[0], ready);
+}
+
+#[test]
+fn reads_before_the_first_entry_of_the_term_wait_for_it() {
+    let mut role = start(boot());
+    role.handle(Input::Read { id: ReadId(1) });
+    let effects = settle(&mut role);
+    assert!(effects.contains(&Effect::ReadReady(vec![ReadId(1)], Index(1))), "{effects:?}");
+}
+
+#[test]
+fn the_log_in_memory_is_let_go_when_nobody_needs_it() {
+    let mut role = start(boot());
+    for id in 0..1000 {
+        propose(&mut role, id, &[0; 100]);
+        settle(&mut role);
+    }
+    assert_eq!(role.log_bytes(), 0);
+    assert_eq!(role.node.store().first_index().unwrap(), 1002);
+}
+
+#[test]
+fn a_restart_applies_what_the_log_holds() {
+    let entries: Vec<_> = (11..=13)
+        .map(|index| Entry { index, term: 2, data: vec![index as u8].into(), ..Entry::default() })
+        .collect();
+    let hard_state = HardState { term: 2, vote: 7, commit: 12, ..HardState::default() };
+    let (applied, applied_term) = (Index(10), Term(2));
+    let mut role = start(Boot { applied, applied_term, hard_state, entries, ..boot() });
+    assert_eq!(applied_data(&settle(&mut role)), [[11], [12], [13]]);
+    assert_eq!(role.term(), Term(3));
+}
+
+#[test]
+fn the_same_inputs_give_the_same_effects() {
+    let conf_state = ConfState::from((vec![7, 8, 9], vec![]));
+    let run = |seed| {
+        let mut role = start(Boot { seed, conf_state: conf_state.clone(), ..boot() });
+        let mut all = Vec::new();
+        for _ in 0..200 {
+            role.handle(Input::Tick);
+            all.push(format!("{:?}", role.end_turn(true)));
+        }
+        all
+    };
+    assert_eq!(run(1), run(1));
+    assert!((2..20).any(|seed| run(seed) != run(1)), "the seed decides when it campaigns");
+}

@@ -1,0 +1,148 @@
+//! The thread that hosts Snapshotter: writes what the policy, or somebody, asks for.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::{
+    Order, Ordered,
+    role::{Growth, Policy},
+};
+use crate::{
+    actors::wal_writer::{Control, WalFigures},
+    metrics::Metrics,
+    published::Published,
+    storage::{
+        disk::Disk,
+        mvcc::{State, codec},
+        recovery::STATE_VERSION,
+        snapshot::{ConfState, SnapshotDir, SnapshotError, SnapshotMeta, SnapshotWriter},
+        wal::SnapshotMark,
+    },
+    types::Index,
+};
+
+/// A snapshot that fails is not tried again before this long.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// All that the thread works with.
+pub struct Snapshotter {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The folder.
+    pub dir: SnapshotDir,
+    /// Snapshots to keep; 0 keeps all.
+    pub keep: usize,
+    /// When one is due.
+    pub policy: Policy,
+    /// Where the state is.
+    pub published: Arc<Published>,
+    /// How long the log is.
+    pub wal: Arc<WalFigures>,
+    /// Who is told of a new snapshot.
+    pub wal_writer: Sender<Control>,
+    /// Histograms.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Snapshotter {
+    /// Starts the thread. It ends when told to stop, or when all senders are gone.
+    pub fn spawn(self, inbox: Receiver<Ordered>) -> std::io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new().name("snapshotter".to_owned()).spawn(move || self.run(&inbox))
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the host paces its retries; the role sees no clock"
+    )]
+    fn run(&self, inbox: &Receiver<Ordered>) {
+        let mut last = Index(self.wal.snapshot_index.load(Ordering::Acquire));
+        let mut failed_at: Option<Instant> = None;
+        for Ordered { order, slot } in inbox {
+            drop(slot);
+            let reply = match order {
+                Order::Stop => return,
+                Order::Take(reply) => Some(reply),
+                Order::Consider if failed_at.is_some_and(|at| at.elapsed() < RETRY) => continue,
+                Order::Consider => {
+                    let state = self.published.state.load();
+                    let growth = Growth {
+                        log_bytes: self.wal.bytes_since_snapshot.load(Ordering::Acquire),
+                        entries: state.applied_index.0.saturating_sub(last.0),
+                        state_bytes: state.live_bytes() + state.history_bytes(),
+                    };
+                    if !self.policy.is_due(growth) {
+                        continue;
+                    }
+                    None
+                }
+            };
+            let result = self.take(&mut last);
+            failed_at = result.is_err().then(Instant::now);
+            if let Err(error) = &result {
+                tracing::error!(%error, "snapshot failed; the log is kept until one succeeds");
+            }
+            if let Some(reply) = reply {
+                // Whoever asked may have gone; the snapshot is there all the same.
+                _ = reply.send(result.map_err(|error| error.to_string()));
+            }
+        }
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the host measures the disk; the role sees no clock"
+    )]
+    fn take(&self, last: &mut Index) -> Result<Index, SnapshotError> {
+        let state = self.published.state.load_full();
+        if state.applied_index == *last {
+            return Ok(*last); // nothing has happened since
+        }
+        let started = Instant::now();
+        let meta = meta_of(&self.published, &state);
+        let bytes = write(&self.disk, self.dir.path(), &meta, &state)?;
+        *last = meta.index;
+        let took = started.elapsed();
+        self.metrics.observe_snapshot(took, bytes);
+        tracing::info!(index = %meta.index, revision = %meta.revision, bytes, ?took, "saved snapshot");
+        let keep = if self.keep == 0 { usize::MAX } else { self.keep };
+        let oldest = self.dir.retain(keep)?;
+        let mark = SnapshotMark { index: meta.index, term: meta.term, installed: false };
+        let release = oldest.map_or(meta.index, |name| name.index);
+        // Fails only when the member is stopping: then the next start finds the snapshot by itself.
+        _ = self.wal_writer.send(Control::Snapshotted { mark, release });
+        Ok(meta.index)
+    }
+}
+
+fn meta_of(published: &Published, state: &State) -> SnapshotMeta {
+    SnapshotMeta {
+        cluster_id: published.identity.cluster_id,
+        member_id: published.identity.member_id,
+        term: state.applied_term,
+        index: state.applied_index,
+        conf_state: ConfState {
+            voters: state.members().iter().map(|member| member.id).collect(),
+            ..ConfState::default()
+        },
+        revision: state.revision,
+        state_version: STATE_VERSION,
+    }
+}
+
+/// Writes `state` as the snapshot file of `meta`; its size.
+pub fn write(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    meta: &SnapshotMeta,
+    state: &State,
+) -> Result<u64, SnapshotError> {
+    let mut writer = SnapshotWriter::create(Arc::clone(disk), dir, meta)?;
+    codec::encode(state, |record| writer.push(record))?;
+    writer.finish()
+}

@@ -1,0 +1,233 @@
+//! The actor that hosts Store: owns the mailbox and everyone who waits, carries effects out. Decides
+//! nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use actix::{Actor, Context, Handler, Message, Recipient};
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::{
+    Cancel, Sink, Subscribe, SubscribeError, SubscriptionId,
+    role::{Committed, Counted, Effect, Input, Role},
+};
+use crate::{
+    actors::{
+        mailbox::{Ask, Reply},
+        raft_node::{
+            ProposeError,
+            host::{AppliedUpTo, ProposeOwn},
+        },
+    },
+    command::ProposalId,
+    published::Published,
+    storage::{
+        mvcc::{Applied, watch::SharedEvent},
+        v2_tree::stats::V2Stats,
+    },
+};
+
+type Waiting = BTreeMap<ProposalId, Reply<Result<Applied, ProposeError>>>;
+
+/// RaftNode's address, known only after both actors have started.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Meet {
+    /// Told what is applied.
+    pub applied: Recipient<AppliedUpTo>,
+    /// Asked for commands by the Store's own clocks.
+    pub propose: Recipient<ProposeOwn>,
+}
+
+/// See the head of the module.
+pub struct Store {
+    role: Role,
+    published: Arc<Published>,
+    stats: Arc<V2Stats>,
+    raft_node: Option<Meet>,
+    waiting: Waiting,
+    subscribing: BTreeMap<SubscriptionId, (Reply<Result<SubscriptionId, SubscribeError>>, Sink)>,
+    sinks: BTreeMap<SubscriptionId, Sink>,
+    next_subscription: u64,
+}
+
+impl Store {
+    /// An actor that is yet to be started.
+    pub fn new(role: Role, published: Arc<Published>, stats: Arc<V2Stats>) -> Self {
+        Store {
+            role,
+            published,
+            stats,
+            raft_node: None,
+            waiting: Waiting::new(),
+            subscribing: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            next_subscription: 0,
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        for effect in self.role.handle(input) {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Publish => self.published.state.store(Arc::new(self.role.state().clone())),
+            Effect::Answer(id, applied) => {
+                if let Some(reply) = self.waiting.remove(&id) {
+                    _ = reply.send(Ok(applied)); // or the caller has gone
+                }
+            }
+            Effect::Applied(index) => {
+                self.published.raft.applied.store(index.0, Ordering::Release);
+                let pending = self.waiting.len() as u64;
+                self.published.raft.pending.store(pending, Ordering::Relaxed);
+                if let Some(meet) = &self.raft_node {
+                    meet.applied.do_send(AppliedUpTo(index));
+                }
+            }
+            Effect::Subscribed(id, result) => {
+                let Some((reply, sink)) = self.subscribing.remove(&id) else { return };
+                if result.is_ok() {
+                    self.sinks.insert(id, sink);
+                }
+                if reply.send(result.map(|()| id)).is_err() {
+                    self.forget(id); // the caller has gone
+                }
+            }
+            Effect::Deliver(event, ids) => {
+                for id in ids {
+                    self.deliver(id, &event);
+                }
+                self.count_watchers();
+            }
+            Effect::Propose(command) => {
+                if let Some(meet) = &self.raft_node {
+                    meet.propose.do_send(ProposeOwn(command));
+                }
+            }
+            Effect::Count(Counted::Write(op, worked)) => self.stats.count_write(&op, worked),
+            Effect::Count(Counted::Expired(count)) => {
+                self.stats.expires.fetch_add(count as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn deliver(&mut self, id: SubscriptionId, event: &Arc<SharedEvent>) {
+        match self.sinks.get(&id) {
+            Some(Sink::Once(_)) => {
+                if let Some(Sink::Once(sender)) = self.sinks.remove(&id) {
+                    _ = sender.send(Arc::clone(event)); // or the watcher has gone
+                }
+            }
+            Some(Sink::Stream(sender)) => match sender.try_send(Arc::clone(event)) {
+                Ok(()) => {}
+                // Slow: it ends here, and its owner goes on from history. Or its owner has gone.
+                Err(TrySendError::Full(_) | TrySendError::Closed(_)) => self.forget(id),
+            },
+            None => {}
+        }
+    }
+
+    fn forget(&mut self, id: SubscriptionId) {
+        self.sinks.remove(&id);
+        self.feed(Input::Cancel(id));
+        self.count_watchers();
+    }
+
+    fn count_watchers(&self) {
+        self.stats.watchers.store(self.role.watchers() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Actor for Store {
+    type Context = Context<Self>;
+}
+
+impl Handler<Meet> for Store {
+    type Result = ();
+
+    fn handle(&mut self, meet: Meet, _ctx: &mut Self::Context) {
+        self.raft_node = Some(meet);
+    }
+}
+
+/// From RaftNode: apply these, and answer those.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ApplyBatch {
+    /// Committed entries, in order.
+    pub entries: Vec<Committed>,
+    /// Callers whose proposals are in this batch or a later one.
+    pub waiting: Waiting,
+}
+
+impl Handler<ApplyBatch> for Store {
+    type Result = ();
+
+    fn handle(&mut self, batch: ApplyBatch, _ctx: &mut Self::Context) {
+        self.waiting.extend(batch.waiting);
+        self.feed(Input::Apply(batch.entries));
+    }
+}
+
+/// From RaftNode: it cannot be known whether these, and all that wait here, will be applied.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FailWaiting {
+    /// Callers not yet handed over.
+    pub waiting: Waiting,
+    /// What they are told.
+    pub error: ProposeError,
+}
+
+impl Handler<FailWaiting> for Store {
+    type Result = ();
+
+    fn handle(&mut self, fail: FailWaiting, _ctx: &mut Self::Context) {
+        self.waiting.extend(fail.waiting);
+        for reply in std::mem::take(&mut self.waiting).into_values() {
+            _ = reply.send(Err(fail.error)); // or the caller has gone
+        }
+    }
+}
+
+impl Handler<Ask<Subscribe>> for Store {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<Subscribe>, _ctx: &mut Self::Context) {
+        let (Subscribe { pattern, after, sink }, reply) = ask.take();
+        let id = SubscriptionId(self.next_subscription);
+        self.next_subscription += 1;
+        let once = matches!(sink, Sink::Once(_));
+        self.subscribing.insert(id, (reply, sink));
+        self.feed(Input::Subscribe { id, pattern, after, once });
+        self.count_watchers();
+    }
+}
+
+impl Handler<Cancel> for Store {
+    type Result = ();
+
+    fn handle(&mut self, Cancel(id): Cancel, _ctx: &mut Self::Context) {
+        self.forget(id);
+    }
+}
+
+/// A tenth of a second has passed. Sent from outside.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Tick;
+
+impl Handler<Tick> for Store {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, _ctx: &mut Self::Context) {
+        let leads = self.published.is_leader();
+        self.feed(Input::Tick { leads });
+    }
+}

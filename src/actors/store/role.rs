@@ -1,0 +1,239 @@
+//! What Store thinks: applies batches to the state, knows who watches, and, where this member leads,
+//! which leases have run out and how much history is to go.
+//!
+//! No clock, no I/O: time is [`Input::Tick`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::{
+    SubscribeError, SubscriptionId, TICKS_PER_SECOND,
+    compactor::{Compactor, HistorySize},
+    lessor::Lessor,
+    watch_hub::WatchHub,
+};
+use crate::{
+    command::{Command, Proposal, ProposalId, V2Op},
+    storage::mvcc::{
+        Applied, LeaseChange, State,
+        record::RevisionRecord,
+        watch::{SharedEvent, WatchPattern},
+    },
+    types::{Index, MemberId, Revision, Term, UnixNanos},
+};
+
+/// A committed entry, as the log has it.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its place.
+    pub index: Index,
+    /// Its term.
+    pub term: Term,
+    /// An encoded [`Proposal`], or empty.
+    pub data: Bytes,
+}
+
+/// What it can learn.
+#[derive(Debug)]
+pub enum Input {
+    /// Apply these, in order.
+    Apply(Vec<Committed>),
+    /// Someone wants to watch.
+    Subscribe {
+        /// A fresh id.
+        id: SubscriptionId,
+        /// What to watch.
+        pattern: WatchPattern,
+        /// Only revisions after this one.
+        after: Revision,
+        /// One event only.
+        once: bool,
+    },
+    /// Nobody listens any more.
+    Cancel(SubscriptionId),
+    /// A tenth of a second has passed.
+    Tick {
+        /// Whether this member leads.
+        leads: bool,
+    },
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub enum Effect {
+    /// The state has changed: publish it before anyone is answered or told.
+    Publish,
+    /// Tell a caller of this member.
+    Answer(ProposalId, Applied),
+    /// Tell RaftNode that all up to here is applied.
+    Applied(Index),
+    /// Answer a subscriber.
+    Subscribed(SubscriptionId, Result<(), SubscribeError>),
+    /// Hand an event to watchers.
+    Deliver(Arc<SharedEvent>, Vec<SubscriptionId>),
+    /// Put this through the log; the answer does not matter.
+    Propose(Command),
+    /// Count a write for `/v2/stats/store`.
+    Count(Counted),
+}
+
+/// What `/v2/stats/store` counts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Counted {
+    /// A write and whether it worked.
+    Write(V2Op, bool),
+    /// This many keys and directories that ran out.
+    Expired(usize),
+}
+
+/// See the head of the module.
+#[derive(Debug)]
+pub struct Role {
+    member: MemberId,
+    state: State,
+    hub: WatchHub,
+    lessor: Lessor,
+    compactor: Compactor,
+}
+
+/// Compacted revisions that are freed with each tick, beside those that each batch frees. About a
+/// millisecond's work.
+const FREE_PER_TICK: usize = 4000;
+
+impl Role {
+    /// Starts from `state`. `now` tells how much of each lease is left; a clock that was set back
+    /// lengthens none beyond its TTL.
+    pub fn new(member: MemberId, state: State, compactor: Compactor, now: UnixNanos) -> Self {
+        let mut lessor = Lessor::default();
+        for lease in state.leases() {
+            let left_nanos = lease.expires.0.saturating_sub(now.0);
+            let left_ticks = left_nanos.div_ceil(1_000_000_000 / TICKS_PER_SECOND);
+            lessor.granted(lease.id, left_ticks.min(lease.ttl.saturating_mul(TICKS_PER_SECOND)));
+        }
+        Role { member, state, hub: WatchHub::default(), lessor, compactor }
+    }
+
+    /// The state as it is now.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// How many watch.
+    pub fn watchers(&self) -> usize {
+        self.hub.len()
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Apply(entries) => self.apply(&entries),
+            Input::Subscribe { id, pattern, after, once } => {
+                self.subscribe(id, pattern, after, once)
+            }
+            Input::Cancel(id) => {
+                self.hub.remove(id);
+                Vec::new()
+            }
+            Input::Tick { leads } => self.tick(leads),
+        }
+    }
+
+    fn apply(&mut self, entries: &[Committed]) -> Vec<Effect> {
+        let mut effects = Vec::with_capacity(entries.len() + 2);
+        effects.push(Effect::Publish);
+        let mut records: SmallVec<[Arc<RevisionRecord>; 64]> = SmallVec::new();
+        for entry in entries {
+            let proposal = decode(entry);
+            let outcome = self.state.apply(entry.index, entry.term, proposal.as_ref());
+            for change in outcome.leases {
+                match change {
+                    LeaseChange::Granted(id, ttl) => {
+                        self.lessor.granted(id, ttl.saturating_mul(TICKS_PER_SECOND));
+                    }
+                    LeaseChange::Revoked(id) => self.lessor.revoked(id),
+                }
+            }
+            records.extend(outcome.records);
+            let Some(proposal) = proposal else { continue };
+            match (proposal.command, &outcome.applied) {
+                (Command::V2(command), applied) => {
+                    let worked = matches!(applied, Applied::V2(Ok(_)));
+                    effects.push(Effect::Count(Counted::Write(command.op, worked)));
+                }
+                (Command::Expire { .. }, Applied::Expired(count)) => {
+                    effects.push(Effect::Count(Counted::Expired(*count)));
+                }
+                _ => {}
+            }
+            if proposal.member == self.member {
+                effects.push(Effect::Answer(proposal.id, outcome.applied));
+            }
+        }
+        effects.push(Effect::Applied(self.state.applied_index));
+        for record in records {
+            for (part, ids) in self.hub.notify(&record) {
+                effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(&record), part), ids));
+            }
+        }
+        self.state.free_compacted(2 * entries.len() + 16);
+        effects
+    }
+
+    fn subscribe(
+        &mut self,
+        id: SubscriptionId,
+        pattern: WatchPattern,
+        after: Revision,
+        once: bool,
+    ) -> Vec<Effect> {
+        let compacted = self.state.compacted;
+        if after < compacted {
+            return vec![Effect::Subscribed(id, Err(SubscribeError::Compacted { compacted }))];
+        }
+        let mut effects = vec![Effect::Subscribed(id, Ok(()))];
+        let missed = self.state.replay(&pattern, after.next());
+        let missed = missed.take(if once { 1 } else { usize::MAX });
+        effects.extend(missed.map(|event| Effect::Deliver(event, vec![id])));
+        let served = once && effects.len() > 1;
+        if !served {
+            self.hub.add(id, pattern, after.max(self.state.revision), once);
+        }
+        effects
+    }
+
+    fn tick(&mut self, leads: bool) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let leases = self.lessor.tick(leads);
+        if !leases.is_empty() {
+            effects.push(Effect::Propose(Command::Expire { leases }));
+        }
+        let size = HistorySize {
+            revision: self.state.revision,
+            compacted: self.state.compacted,
+            bytes: self.state.history_bytes(),
+        };
+        if let Some(revision) = self.compactor.tick(size, leads) {
+            effects.push(Effect::Propose(Command::Compact { revision }));
+        }
+        if self.state.must_free() {
+            self.state.free_compacted(FREE_PER_TICK);
+            effects.push(Effect::Publish); // or the published state would keep all of it
+        }
+        effects
+    }
+}
+
+/// The proposal in an entry. Entries are checked where they enter the log, so one that cannot be read
+/// was made by a newer version, or is damaged in a way that no checksum saw: going on would make this
+/// member differ from the others.
+fn decode(entry: &Committed) -> Option<Proposal> {
+    if entry.data.is_empty() {
+        return None;
+    }
+    match rmp_serde::from_slice(&entry.data) {
+        Ok(proposal) => Some(proposal),
+        Err(error) => panic!("entry {} cannot be read by this version: {error}", entry.index),
+    }
+}

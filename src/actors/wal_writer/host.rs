@@ -1,0 +1,159 @@
+//! The thread that hosts the WAL writer: waits for batches, hands them to the role in groups, reports.
+//! The one place that waits for the disk.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+
+use super::{
+    Append, Control, WalFigures,
+    role::{Role, Written},
+};
+use crate::{metrics::Metrics, storage::wal::WalError};
+
+/// After so much quiet, the newest batches are noted as synced.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often a write is tried again while the disk is full.
+const FULL_RETRY: Duration = Duration::from_millis(200);
+/// Batches that are joined into one group, at most.
+const GROUP: usize = 256;
+
+/// Where the thread's messages come from.
+pub struct Inbox {
+    /// Batches, from RaftNode alone.
+    pub append: Receiver<Append>,
+    /// Everything else.
+    pub control: Receiver<Control>,
+}
+
+/// What the thread reports to.
+pub struct Outbox {
+    /// Called after each group with the number of the last batch that is on disk.
+    pub persisted: Box<dyn Fn(u64) + Send>,
+    /// Called once, when the WAL has failed; the process is expected to end at once.
+    pub failed: Box<dyn Fn(&WalError) + Send>,
+    /// Shared figures.
+    pub figures: Arc<WalFigures>,
+    /// Histograms.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Starts the thread. It ends when told to stop, or when all senders are gone.
+pub fn spawn(role: Role, inbox: Inbox, outbox: Outbox) -> std::io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name("wal-writer".to_owned()).spawn(move || {
+        let mut thread = WalThread { role, inbox, outbox, quiet: false };
+        if let Err(error) = thread.run() {
+            (thread.outbox.failed)(&error);
+        }
+    })
+}
+
+/// The channels of a WAL writer whose mailbox has room for `capacity` batches.
+pub fn channels(capacity: usize) -> (Sender<Append>, Sender<Control>, Inbox) {
+    const CONTROL_CAPACITY: usize = 16; // Snapshotter, now and then
+    let (append_sender, append) = crossbeam_channel::bounded(capacity);
+    let (control_sender, control) = crossbeam_channel::bounded(CONTROL_CAPACITY);
+    (append_sender, control_sender, Inbox { append, control })
+}
+
+struct WalThread {
+    role: Role,
+    inbox: Inbox,
+    outbox: Outbox,
+    quiet: bool,
+}
+
+impl WalThread {
+    fn run(&mut self) -> Result<(), WalError> {
+        self.publish();
+        loop {
+            let timeout = if self.role.is_waiting() { FULL_RETRY } else { IDLE };
+            let mut select = crossbeam_channel::Select::new();
+            let append = select.recv(&self.inbox.append);
+            select.recv(&self.inbox.control);
+            match select.ready_timeout(timeout) {
+                Ok(ready) if ready == append => match self.inbox.append.try_recv() {
+                    Ok(first) => self.group(first)?,
+                    Err(TryRecvError::Empty) => {}
+                    Err(TryRecvError::Disconnected) => return self.stop(),
+                },
+                Ok(_) => match self.inbox.control.try_recv() {
+                    Ok(Control::Snapshotted { mark, release }) => {
+                        self.role.snapshotted(mark, release)?;
+                        self.outbox.figures.snapshot_index.store(mark.index.0, Ordering::Release);
+                        self.quiet = false;
+                        self.publish();
+                    }
+                    Err(TryRecvError::Empty) => {}
+                    Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return self.stop(),
+                },
+                Err(_) if self.role.is_waiting() => self.write()?,
+                Err(_) if self.quiet => {}
+                Err(_) => {
+                    self.role.idle()?;
+                    self.quiet = true;
+                    self.publish();
+                }
+            }
+        }
+    }
+
+    /// Writes `first` and all that waits behind it.
+    fn group(&mut self, first: Append) -> Result<(), WalError> {
+        let waiting = self.inbox.append.try_iter().take(GROUP - 1);
+        for append in std::iter::once(first).chain(waiting) {
+            self.role.add(append);
+        }
+        self.write()
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the host measures the disk; the role sees no clock"
+    )]
+    fn write(&mut self) -> Result<(), WalError> {
+        self.quiet = false;
+        let started = Instant::now();
+        let Written { persisted, entries, synced, no_space } = self.role.write()?;
+        let took = started.elapsed();
+        self.outbox.metrics.observe_wal_group(took, entries, synced);
+        if took > Duration::from_secs(1) {
+            tracing::warn!(?took, entries, "slow fdatasync");
+        }
+        let full_before = self.outbox.figures.no_space.swap(no_space, Ordering::AcqRel);
+        if no_space != full_before {
+            if no_space {
+                tracing::error!("no space left for the WAL: writes are refused until there is");
+            } else {
+                tracing::warn!("there is space for the WAL again: writes are accepted");
+            }
+        }
+        self.publish();
+        if let Some(number) = persisted {
+            self.outbox.figures.persisted.store(number, Ordering::Release);
+            (self.outbox.persisted)(number);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> Result<(), WalError> {
+        while let Ok(append) = self.inbox.append.try_recv() {
+            self.group(append)?;
+        }
+        self.role.idle()
+    }
+
+    fn publish(&self) {
+        let (figures, stats) = (&self.outbox.figures, self.role.wal().stats());
+        let since = self.role.bytes_since_snapshot();
+        figures.bytes_since_snapshot.store(since, Ordering::Release);
+        figures.bytes_appended.store(stats.bytes_appended, Ordering::Relaxed);
+        figures.syncs.store(stats.syncs, Ordering::Relaxed);
+        figures.segments.store(stats.segments, Ordering::Relaxed);
+        figures.segment_bytes.store(stats.segment_bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,71 @@
+//! The doors: what comes in over HTTP. A handler parses, sends one message, dresses the answer. Knows
+//! messages and published state, not the actors behind them.
+//!
+//! The way of a request: [`server`] runs actix-web's workers; [`service`] is what they call for each
+//! request; [`route`] looks at method and path and picks the handler; [`answer`] is what comes back.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Recipient;
+
+use crate::{
+    actors::{
+        mailbox::Mailbox,
+        raft_node::{Propose, ReadIndex},
+        store::{Cancel, Subscribe},
+    },
+    metrics::Metrics,
+    published::Published,
+    storage::v2_tree::stats::V2Stats,
+};
+
+pub mod answer;
+pub mod body;
+mod clock;
+pub mod cors;
+pub mod drain;
+pub mod json;
+pub mod path;
+pub mod probes;
+pub mod route;
+pub mod scrape;
+pub mod server;
+pub mod service;
+pub mod v2;
+
+/// All that a handler may reach: shared by all workers.
+pub struct Doors {
+    /// Writes.
+    pub propose: Mailbox<Propose>,
+    /// Linearizable reads.
+    pub read_index: Mailbox<ReadIndex>,
+    /// Watches.
+    pub subscribe: Mailbox<Subscribe>,
+    /// The end of watches.
+    pub cancel: Recipient<Cancel>,
+    /// What everyone may read.
+    pub published: Arc<Published>,
+    /// `/v2/stats/store`.
+    pub stats: Arc<V2Stats>,
+    /// `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Limits and manners.
+    pub settings: DoorSettings,
+    /// Tells parked watches that the member shuts down; given by [`server::HttpServer`] on its drain.
+    pub drain: drain::DrainSignal,
+}
+
+/// What the configuration says about the doors.
+#[derive(Clone, Debug)]
+pub struct DoorSettings {
+    /// `--max-request-bytes`: the largest body.
+    pub max_request_bytes: usize,
+    /// `--mailbox-watch`: events that may wait for one streaming watcher before it falls back to history.
+    pub watch_capacity: usize,
+    /// `--cors`: allowed origins; `*` allows all, empty none.
+    pub cors: Vec<String>,
+    /// How long a write or a linearizable read may take before 300 `request timed out`.
+    pub request_timeout: Duration,
+    /// When the process started, for `/v2/stats/self` (RFC 3339).
+    pub start_time: crate::types::UnixNanos,
+}

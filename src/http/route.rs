@@ -1,0 +1,156 @@
+//! From method and path to handler, in the order in which etcd looks at a request: the path must
+//! decode, OPTIONS is answered anywhere, an unclean path is redirected, then the path decides.
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+};
+
+use actix_http::{
+    ConnectionType, Method, Request, StatusCode,
+    header::{self, HeaderValue},
+};
+
+use super::{
+    Doors,
+    answer::{self, Answer},
+    path, probes, scrape,
+    service::Routed,
+    v2,
+};
+
+/// What a listener offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// All doors.
+    Everything,
+    /// `--listen-metrics-urls`: probes and metrics.
+    Probes,
+}
+
+/// Answers a request, or says that the answer comes later.
+pub fn route(doors: &Arc<Doors>, offer: Offer, request: Request) -> Routed {
+    let uri = request.uri().clone(); // shares the request's bytes
+    let is_options = request.method() == Method::OPTIONS;
+    let Ok(decoded) = path::decode(uri.path().as_bytes()) else { return Routed::Now(bad_path()) };
+    if is_options {
+        return Routed::Now(answer::empty(StatusCode::OK));
+    }
+    if !decoded.starts_with(b"/") {
+        return Routed::Now(answer::empty(StatusCode::BAD_REQUEST));
+    }
+    if !path::is_clean(&decoded) {
+        return Routed::Now(redirect(&decoded, uri.query(), request.method()));
+    }
+    let query = uri.query().unwrap_or("");
+    if let Some(routed) = probe(doors, &decoded, query, request.method()) {
+        return routed;
+    }
+    if offer == Offer::Probes {
+        return Routed::Now(answer::not_found());
+    }
+    if doors.published.draining.load(Ordering::Acquire) {
+        return Routed::Now(draining());
+    }
+    door(doors, &decoded, query, request)
+}
+
+/// What is on the listeners for metrics too.
+fn probe(doors: &Arc<Doors>, path: &[u8], query: &str, method: &Method) -> Option<Routed> {
+    let get_only = |answer: &dyn Fn() -> Routed| {
+        if method == Method::GET {
+            return answer();
+        }
+        Routed::Now(answer::method_not_allowed(Some("GET")))
+    };
+    Some(match path {
+        b"/metrics" => Routed::Now(scrape::metrics(doors)),
+        b"/version" => get_only(&|| Routed::Now(probes::version())),
+        b"/health" => get_only(&|| probes::health(doors, query)),
+        _ => {
+            let checks = probes::checks_at(path)?;
+            get_only(&|| probes::checks(doors, checks, query))
+        }
+    })
+}
+
+fn door(doors: &Arc<Doors>, path: &[u8], query: &str, request: Request) -> Routed {
+    if let Some(key) = path.strip_prefix(b"/v2/keys").filter(|rest| is_below_or_none(rest)) {
+        return v2::keys::answer(doors, key, query, request);
+    }
+    if let Some(rest) = path.strip_prefix(b"/v2/members").filter(|rest| is_below_or_none(rest)) {
+        return v2::members::answer(doors, rest, request);
+    }
+    if path.starts_with(b"/v2/auth/") {
+        return Routed::Now(v2::auth::answer(path, request.method()));
+    }
+    let get_only = |get: fn(&Doors) -> Answer| {
+        if request.method() == Method::GET {
+            return get(doors);
+        }
+        answer::method_not_allowed(Some("GET"))
+    };
+    Routed::Now(match path {
+        b"/v2/machines" if request.method() == Method::GET || request.method() == Method::HEAD => {
+            v2::members::machines(doors)
+        }
+        b"/v2/machines" => answer::method_not_allowed(Some("GET,HEAD")),
+        b"/v2/stats/self" => get_only(v2::stats::own),
+        b"/v2/stats/leader" => get_only(v2::stats::leader),
+        b"/v2/stats/store" => get_only(v2::stats::store),
+        _ => answer::not_found(),
+    })
+}
+
+fn is_below_or_none(rest: &[u8]) -> bool {
+    rest.is_empty() || rest[0] == b'/'
+}
+
+fn bad_path() -> Answer {
+    let mut answer = answer::text(StatusCode::BAD_REQUEST, &b"400 Bad Request"[..]);
+    answer.head_mut().set_connection_type(ConnectionType::Close);
+    answer
+}
+
+fn draining() -> Answer {
+    let mut answer =
+        answer::error_text(StatusCode::SERVICE_UNAVAILABLE, &b"server is shutting down\n"[..]);
+    answer.head_mut().set_connection_type(ConnectionType::Close);
+    answer
+}
+
+/// 301 to the clean path, query kept; with a link for those who read, as Go does for GET.
+fn redirect(path: &[u8], query: Option<&str>, method: &Method) -> Answer {
+    let mut location = path::encode(&path::clean(path));
+    if let Some(query) = query.filter(|query| !query.is_empty()) {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut answer = if method == Method::GET || method == Method::HEAD {
+        let page = if method == Method::GET {
+            format!("<a href=\"{}\">Moved Permanently</a>.\n\n", html_escaped(&location))
+        } else {
+            String::new()
+        };
+        answer::whole(StatusCode::MOVED_PERMANENTLY, "text/html; charset=utf-8", page)
+    } else {
+        answer::empty(StatusCode::MOVED_PERMANENTLY)
+    };
+    if let Ok(value) = HeaderValue::from_str(&location) {
+        answer.headers_mut().insert(header::LOCATION, value);
+    }
+    answer
+}
+
+fn html_escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['&', '<', '>', '"', '\'']) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;");
+    Cow::Owned(escaped)
+}

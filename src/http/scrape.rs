@@ -1,0 +1,249 @@
+//! `/metrics`: what was counted, and what published state, statistics and mailboxes tell now.
+
+use std::{fmt::Write as _, sync::atomic::Ordering};
+
+use actix_http::StatusCode;
+
+use super::{
+    Doors,
+    answer::{self, Answer},
+    probes::ETCD_VERSION,
+};
+use crate::actors::mailbox::{Gauge, WAIT_BOUNDS_MICROS};
+
+/// `GET /metrics`, in Prometheus' text format.
+pub fn metrics(doors: &Doors) -> Answer {
+    let mut page = Page(doors.metrics.text());
+    server(&mut page, doors);
+    store(&mut page, doors);
+    mailboxes(&mut page, &doors.metrics.mailboxes());
+    files(&mut page);
+    answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.0)
+}
+
+fn server(page: &mut Page, doors: &Doors) {
+    let published = &doors.published;
+    let raft = &published.raft;
+    let load = |cell: &std::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
+    page.gauge(
+        "etcd_server_has_leader",
+        "Whether or not a leader exists. 1 is existence, 0 is not.",
+        u64::from(raft.leader().is_some()),
+    );
+    page.gauge(
+        "etcd_server_is_leader",
+        "Whether or not this member is a leader. 1 if is, 0 otherwise.",
+        u64::from(published.is_leader()),
+    );
+    page.counter(
+        "etcd_server_leader_changes_seen_total",
+        "The number of leader changes seen.",
+        load(&raft.leader_changes),
+    );
+    page.gauge(
+        "etcd_server_proposals_committed_total",
+        "The total number of consensus proposals committed.",
+        raft.commit().0,
+    );
+    page.gauge(
+        "etcd_server_proposals_applied_total",
+        "The total number of consensus proposals applied.",
+        raft.applied().0,
+    );
+    page.gauge(
+        "etcd_server_proposals_pending",
+        "The current number of pending proposals to commit.",
+        load(&raft.pending),
+    );
+    page.counter(
+        "etcd_server_proposals_failed_total",
+        "The total number of failed proposals seen.",
+        load(&raft.failed),
+    );
+    let id = format!("{:x}", published.identity.member_id);
+    let about = [
+        (
+            "etcd_server_id",
+            "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.",
+            "server_id",
+            id.as_str(),
+        ),
+        (
+            "etcd_server_version",
+            "Which version is running. 1 for 'server_version' label with current version.",
+            "server_version",
+            ETCD_VERSION,
+        ),
+        (
+            "etcd_cluster_version",
+            "Which version is running. 1 for 'cluster_version' label with current cluster version",
+            "cluster_version",
+            cluster_version(),
+        ),
+        (
+            "callboard_build_info",
+            "Which Callboard is running. 1 for 'version' label.",
+            "version",
+            env!("CARGO_PKG_VERSION"),
+        ),
+    ];
+    for (name, help, label, value) in about {
+        page.head(name, help, "gauge");
+        page.labelled(name, label, value, 1);
+    }
+}
+
+/// Major and minor of [`ETCD_VERSION`].
+fn cluster_version() -> &'static str {
+    ETCD_VERSION.rsplit_once('.').map_or(ETCD_VERSION, |(version, _)| version)
+}
+
+fn store(page: &mut Page, doors: &Doors) {
+    let state = doors.published.state.load();
+    let bytes = state.live_bytes() + state.history_bytes();
+    // Nothing is fragmented: what is held is in use.
+    page.gauge(
+        "etcd_mvcc_db_total_size_in_bytes",
+        "Total size of the underlying database physically allocated in bytes.",
+        bytes,
+    );
+    page.gauge(
+        "etcd_mvcc_db_total_size_in_use_in_bytes",
+        "Total size of the underlying database logically in use in bytes.",
+        bytes,
+    );
+    page.gauge(
+        "callboard_mvcc_history_bytes",
+        "Bytes that only history holds, roughly: what compaction would free.",
+        state.history_bytes(),
+    );
+    page.gauge("etcd_debugging_mvcc_keys_total", "Total number of keys.", state.key_count() as u64);
+    page.gauge(
+        "etcd_debugging_mvcc_current_revision",
+        "The current revision of store.",
+        state.revision.0,
+    );
+    page.gauge(
+        "etcd_debugging_mvcc_compact_revision",
+        "The revision of the last compaction in store.",
+        state.compacted.0,
+    );
+    let stats = &doors.stats;
+    let load = |cell: &std::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
+    let watchers = load(&stats.watchers);
+    page.gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", watchers);
+    page.gauge("etcd_debugging_store_watchers", "Count of currently active watchers.", watchers);
+    page.counter(
+        "etcd_debugging_store_expires_total",
+        "Total number of expired keys.",
+        load(&stats.expires),
+    );
+    let name = "etcd_debugging_store_reads_total";
+    page.head(
+        name,
+        "Total number of reads action by (get/getRecursive), local to this member.",
+        "counter",
+    );
+    page.labelled(name, "action", "get", load(&stats.gets.success));
+    let name = "etcd_debugging_store_reads_failed_total";
+    page.head(name, "Failed read actions by (get/getRecursive), local to this member.", "counter");
+    page.labelled(name, "action", "get", load(&stats.gets.fail));
+    let writes = [
+        ("set", &stats.sets),
+        ("create", &stats.creates),
+        ("update", &stats.updates),
+        ("delete", &stats.deletes),
+        ("compareAndSwap", &stats.compare_and_swaps),
+        ("compareAndDelete", &stats.compare_and_deletes),
+    ];
+    let name = "etcd_debugging_store_writes_total";
+    page.head(
+        name,
+        "Total number of writes (e.g. set/compareAndDelete) seen by this member.",
+        "counter",
+    );
+    for (action, tally) in writes {
+        page.labelled(name, "action", action, load(&tally.success));
+    }
+    let name = "etcd_debugging_store_writes_failed_total";
+    page.head(
+        name,
+        "Failed write actions (e.g. set/compareAndDelete), seen by this member.",
+        "counter",
+    );
+    for (action, tally) in writes {
+        page.labelled(name, "action", action, load(&tally.fail));
+    }
+}
+
+fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {
+    page.head("callboard_mailbox_depth", "Questions that wait in the mailbox now.", "gauge");
+    for gauge in gauges {
+        page.labelled("callboard_mailbox_depth", "mailbox", gauge.name(), gauge.depth() as u64);
+    }
+    page.head("callboard_mailbox_capacity", "Questions that the mailbox holds at most.", "gauge");
+    for gauge in gauges {
+        let capacity = gauge.capacity() as u64;
+        page.labelled("callboard_mailbox_capacity", "mailbox", gauge.name(), capacity);
+    }
+    let name = "callboard_mailbox_rejected_total";
+    page.head(name, "Questions turned away because the mailbox was full.", "counter");
+    for gauge in gauges {
+        page.labelled(name, "mailbox", gauge.name(), gauge.rejected());
+    }
+    let name = "callboard_mailbox_queue_seconds";
+    page.head(name, "Time that questions waited in the mailbox.", "histogram");
+    for gauge in gauges {
+        let (buckets, sum, count) = gauge.waited();
+        let mut below = 0;
+        for (bound, here) in WAIT_BOUNDS_MICROS.iter().zip(&buckets) {
+            below += here;
+            let bound = *bound as f64 / 1e6;
+            let mailbox = gauge.name();
+            page.line(format_args!(
+                "{name}_bucket{{mailbox=\"{mailbox}\",le=\"{bound}\"}} {below}"
+            ));
+        }
+        let (mailbox, sum) = (gauge.name(), sum.as_secs_f64());
+        page.line(format_args!("{name}_bucket{{mailbox=\"{mailbox}\",le=\"+Inf\"}} {count}"));
+        page.line(format_args!("{name}_sum{{mailbox=\"{mailbox}\"}} {sum}"));
+        page.line(format_args!("{name}_count{{mailbox=\"{mailbox}\"}} {count}"));
+    }
+}
+
+fn files(page: &mut Page) {
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        let used = open.count().saturating_sub(1) as u64; // one is the listing itself
+        page.gauge("os_fd_used", "The number of used file descriptors.", used);
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    page.gauge("os_fd_limit", "The file descriptor limit.", limit.unwrap_or(u64::MAX));
+}
+
+/// Prometheus' text format, line by line.
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "gauge");
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "counter");
+        self.line(format_args!("{name} {value}"));
+    }
+
+    /// Labels come from us and hold nothing to escape.
+    fn labelled(&mut self, name: &str, label: &str, value: &str, number: u64) {
+        self.line(format_args!("{name}{{{label}=\"{value}\"}} {number}"));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        _ = writeln!(self.0, "{line}"); // writing to a String does not fail
+    }
+}

@@ -1,0 +1,135 @@
+//! The actor `HttpServer` owns the listeners and the worker pool. It takes [`Start`] and [`Drain`] from the node;
+//! its workers send proposals, reads and watch subscriptions.
+//!
+//! The limits that it sets: the head of a request within 30 seconds and 128 KiB, idle connections for
+//! a time, so many connections in all (more wait in the listen queue: accepting pauses), and what a
+//! client does not read holds back only that client.
+
+use std::{
+    io,
+    net::TcpListener,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use actix_web::{HttpServer as ActixServer, dev::ServerHandle};
+use tracing::{info, warn};
+
+use super::{Doors, service::DoorFactory};
+
+/// How long a client may take to send the head of its first request.
+const HEAD_SECONDS_MAX: u64 = 30;
+
+/// How the server is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// Threads that serve connections.
+    pub workers: usize,
+    /// Connections in all; more are not accepted until others end.
+    pub connections_max: usize,
+    /// Connections that may wait to be accepted, on each listener.
+    pub backlog: i32,
+    /// How long a connection may idle between two requests.
+    pub idle_timeout: Duration,
+    /// How long requests may go on once the server drains.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        ServerSettings {
+            workers: std::thread::available_parallelism().map_or(2, usize::from).min(4),
+            connections_max: 50_000,
+            backlog: 4096,
+            idle_timeout: Duration::from_mins(5),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Runs the doors.
+pub struct HttpServer {
+    doors: Arc<Doors>,
+    settings: ServerSettings,
+    running: Option<ServerHandle>,
+}
+
+impl HttpServer {
+    /// Not started yet.
+    pub fn new(doors: Arc<Doors>, settings: ServerSettings) -> HttpServer {
+        HttpServer { doors, settings, running: None }
+    }
+}
+
+impl Actor for HttpServer {
+    type Context = Context<Self>;
+}
+
+/// Serve on these listeners. Sent once by the node, when the member can serve; answered when
+/// connections are taken.
+#[derive(Debug, Message)]
+#[rtype(result = "io::Result<()>")]
+pub struct Start {
+    /// `--listen-client-urls`, bound.
+    pub clients: Vec<TcpListener>,
+    /// `--listen-metrics-urls`, bound: probes and metrics alone.
+    pub probes: Vec<TcpListener>,
+}
+
+/// Serve no more: nothing new is accepted, requests that came in are answered, parked watches end
+/// with an empty body. Answered when all connections are closed, or after the drain timeout.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+impl Handler<Start> for HttpServer {
+    type Result = io::Result<()>;
+
+    fn handle(&mut self, start: Start, _ctx: &mut Context<Self>) -> Self::Result {
+        let probes = start.probes.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let factory = DoorFactory::new(Arc::clone(&self.doors), probes);
+        let ServerSettings { workers, connections_max, backlog, idle_timeout, drain_timeout } =
+            self.settings;
+        let workers = workers.max(1);
+        let mut server = ActixServer::new(move || factory.clone())
+            .workers(workers)
+            .max_connections(connections_max.div_ceil(workers))
+            .keep_alive(idle_timeout)
+            .client_request_timeout(Duration::from_secs(HEAD_SECONDS_MAX))
+            .client_disconnect_timeout(Duration::from_secs(5))
+            .h1_allow_half_closed(false) // or a parked watch would not notice that its client left
+            .tcp_nodelay(true)
+            .shutdown_timeout(drain_timeout.as_secs())
+            .disable_signals();
+        for listener in start.clients.into_iter().chain(start.probes) {
+            let address = listener.local_addr()?;
+            rustix::net::listen(&listener, backlog)?; // sets the length of the queue anew
+            server = server.listen(listener)?;
+            info!(%address, "serving HTTP");
+        }
+        let server = server.run();
+        self.running = Some(server.handle());
+        actix::spawn(async move {
+            if let Err(error) = server.await {
+                warn!(%error, "HTTP server has ended");
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Handler<Drain> for HttpServer {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Drain, _ctx: &mut Context<Self>) -> Self::Result {
+        self.doors.published.draining.store(true, Ordering::Release);
+        self.doors.drain.give();
+        let running = self.running.take();
+        Box::pin(async move {
+            if let Some(handle) = running {
+                handle.stop(true).await;
+            }
+        })
+    }
+}

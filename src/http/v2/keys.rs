@@ -1,0 +1,320 @@
+//! `/v2/keys/…`: reads from published state, writes through the log.
+
+use std::{borrow::Cow, sync::Arc};
+
+use actix_http::{Method, Payload, Request, StatusCode, header};
+use bytes::Bytes;
+
+use super::{
+    error::{RequestCode, V2Error, set_indexes},
+    event, media_type,
+    params::{Params, refused},
+    watch,
+};
+use crate::{
+    actors::raft_node::{Propose, ReadIndex},
+    command::{Command, V2Command, V2Compare, V2Op, V2Write},
+    http::{
+        Doors,
+        answer::{self, Answer},
+        body::{self, BodyError},
+        clock,
+        path::{COMPONENTS_MAX, is_too_deep},
+        service::Routed,
+    },
+    metrics::Door,
+    storage::{
+        mvcc::{
+            Applied,
+            record::{Action, RevisionRecord},
+            watch::Part,
+        },
+        v2_tree::{V2Event, read},
+    },
+};
+
+/// A body that means nothing is read up to here, to keep its connection.
+const DISCARD_BYTES_MAX: usize = 256 * 1024;
+
+/// The methods of v2's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Get,
+    Head,
+    Put,
+    Post,
+    Delete,
+}
+
+impl Verb {
+    fn of(method: &Method) -> Option<Verb> {
+        Some(match *method {
+            Method::GET => Verb::Get,
+            Method::HEAD => Verb::Head,
+            Method::PUT => Verb::Put,
+            Method::POST => Verb::Post,
+            Method::DELETE => Verb::Delete,
+            _ => return None,
+        })
+    }
+}
+
+/// Answers a request for the key whose decoded path, below `/v2/keys`, is `key`.
+pub fn answer(doors: &Arc<Doors>, key: &[u8], query: &str, mut request: Request) -> Routed {
+    let Some(verb) = Verb::of(request.method()) else {
+        return Routed::Now(answer::method_not_allowed(Some("HEAD,GET,PUT,POST,DELETE")));
+    };
+    let key = match key.strip_suffix(b"/").unwrap_or(key) {
+        b"" => b"/",
+        key => key,
+    };
+    let payload = request.take_payload();
+    if matches!(verb, Verb::Get | Verb::Head) && matches!(payload, Payload::None) {
+        // The hot path: no body, and most often no wait either.
+        let asked = match Params::parse(query, b"", verb == Verb::Get) {
+            Ok(params) => Asked::of(&params, verb),
+            Err(error) => return Routed::Now(refuse(doors, &error)),
+        };
+        return match asked {
+            Asked::Read { recursive } => Routed::Now(read_now(doors, key, recursive)),
+            other => {
+                let (doors, key) = (Arc::clone(doors), Bytes::copy_from_slice(key));
+                Routed::later(async move { other.answer(doors, key).await })
+            }
+        };
+    }
+    let call = Call {
+        doors: Arc::clone(doors),
+        verb,
+        key: key.to_vec(),
+        query: query.to_owned(),
+        content_type: request.head().headers().get(header::CONTENT_TYPE).cloned(),
+        declared: body::declared_len(request.head()),
+    };
+    Routed::later(call.answer(payload))
+}
+
+/// A request whose body has yet to be read.
+struct Call {
+    doors: Arc<Doors>,
+    verb: Verb,
+    key: Vec<u8>,
+    query: String,
+    content_type: Option<header::HeaderValue>,
+    declared: Option<u64>,
+}
+
+impl Call {
+    async fn answer(self, payload: Payload) -> Answer {
+        match self.try_answer(payload).await {
+            Ok(answer) => answer,
+            Err((doors, error)) => refuse(&doors, &error),
+        }
+    }
+
+    async fn try_answer(self, payload: Payload) -> Result<Answer, (Arc<Doors>, V2Error)> {
+        let Call { doors, verb, key, query, content_type, declared } = self;
+        let body = match verb {
+            Verb::Put | Verb::Post => {
+                form_body(&doors, payload, content_type.as_ref(), declared).await
+            }
+            Verb::Get | Verb::Head | Verb::Delete => {
+                body::discard(payload, declared, DISCARD_BYTES_MAX).await;
+                Ok(Bytes::new())
+            }
+        };
+        // Both the body and the query are read before the first complaint, which is about the body.
+        let parsed = match &body {
+            Ok(body) => Params::parse(&query, body, verb == Verb::Get),
+            Err(error) => Err(error.clone()),
+        };
+        let params = match parsed {
+            Ok(params) => params,
+            Err(error) => return Err((doors, error)),
+        };
+        let no_value_on_success = params.no_value_on_success;
+        let op = match verb {
+            Verb::Get | Verb::Head => {
+                let asked = Asked::of(&params, verb);
+                return Ok(asked.answer(doors, Bytes::from(key)).await);
+            }
+            Verb::Put | Verb::Post => {
+                write_op(verb, params, body.as_ref().unwrap_or(&Bytes::new()))
+            }
+            Verb::Delete => delete_op(params),
+        };
+        let command = V2Command { path: key, op };
+        match write(&doors, command, no_value_on_success).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err((doors, error)),
+        }
+    }
+}
+
+/// Reads a form; a body of another type is read and forgotten.
+async fn form_body(
+    doors: &Doors,
+    payload: Payload,
+    content_type: Option<&header::HeaderValue>,
+    declared: Option<u64>,
+) -> Result<Bytes, V2Error> {
+    let content_type = content_type.map_or(&b""[..], header::HeaderValue::as_bytes);
+    let is_form = media_type::is_form(content_type);
+    let limit = doors.settings.max_request_bytes;
+    let bad_form = |cause: String| refused(RequestCode::InvalidForm, cause);
+    let read = body::read(payload, declared, limit).await;
+    let is_form = is_form.map_err(|error| bad_form(error.to_string()))?;
+    match read {
+        Ok(bytes) if is_form => Ok(bytes),
+        Ok(_) => Ok(Bytes::new()),
+        Err(error @ (BodyError::TooLarge | BodyError::Broken | BodyError::Slow)) => {
+            Err(bad_form(error.to_string()))
+        }
+    }
+}
+
+/// What a GET or HEAD asks for.
+enum Asked {
+    Read { recursive: bool },
+    QuorumRead { recursive: bool },
+    Watch { recursive: bool, wait_index: u64, stream: bool },
+}
+
+impl Asked {
+    fn of(params: &Params<'_>, verb: Verb) -> Asked {
+        let recursive = params.recursive;
+        if params.quorum && verb == Verb::Get {
+            return Asked::QuorumRead { recursive }; // even with `wait`
+        }
+        if params.wait {
+            let (wait_index, stream) = (params.wait_index, params.stream);
+            return Asked::Watch { recursive, wait_index, stream };
+        }
+        Asked::Read { recursive }
+    }
+
+    async fn answer(self, doors: Arc<Doors>, key: Bytes) -> Answer {
+        match self {
+            Asked::Read { recursive } => read_now(&doors, &key, recursive),
+            Asked::QuorumRead { recursive } => match read_index(&doors).await {
+                Ok(()) => read_now(&doors, &key, recursive),
+                Err(error) => refuse(&doors, &error),
+            },
+            Asked::Watch { recursive, wait_index, stream } => {
+                let asked = watch::Asked { key, recursive, wait_index, stream };
+                match watch::watch(&doors, asked).await {
+                    Ok(answer) => count(&doors, Door::Watch, answer),
+                    Err(error) => refuse(&doors, &error),
+                }
+            }
+        }
+    }
+}
+
+/// Waits until what is published is as new as every write that was acknowledged before.
+pub async fn read_index(doors: &Doors) -> Result<(), V2Error> {
+    let answering = doors.read_index.ask(ReadIndex)?;
+    let answered = tokio::time::timeout(doors.settings.request_timeout, answering).await;
+    answered.map_err(|_| V2Error::TimedOut)???;
+    Ok(())
+}
+
+fn read_now(doors: &Doors, key: &[u8], recursive: bool) -> Answer {
+    let state = doors.published.state.load();
+    let node = match read::get(&state, key, recursive) {
+        Ok(node) => node,
+        Err(error) => {
+            doors.stats.gets.count(false);
+            return refuse(doors, &V2Error::Store(error));
+        }
+    };
+    doors.stats.gets.count(true);
+    let mut answer = answer::json(StatusCode::OK, event::got(&node, clock::now()));
+    set_indexes(&mut answer, doors, state.revision.0);
+    count(doors, Door::Read, answer)
+}
+
+fn refuse(doors: &Doors, error: &V2Error) -> Answer {
+    count(doors, Door::Refused, error.answer(doors))
+}
+
+fn count(doors: &Doors, door: Door, answer: Answer) -> Answer {
+    doors.metrics.count_request(door, answer.status().as_u16());
+    answer
+}
+
+/// Which of the store's operations a PUT or POST is.
+fn write_op(verb: Verb, params: Params<'_>, body: &Bytes) -> V2Op {
+    let write = V2Write {
+        dir: params.dir,
+        value: shared_value(params.value, body),
+        ttl: params.ttl,
+        refresh: params.refresh,
+    };
+    if verb == Verb::Post {
+        return V2Op::CreateInOrder(write);
+    }
+    let compare =
+        V2Compare { prev_value: params.prev_value.into_owned(), prev_index: params.prev_index };
+    let compares = compare.prev_index > 0 || !compare.prev_value.is_empty();
+    match params.prev_exist {
+        Some(false) => V2Op::Create(write),
+        Some(true) if !compares => V2Op::Update(write),
+        None if !compares => V2Op::Set(write),
+        Some(true) | None => V2Op::CompareAndSwap { compare, write },
+    }
+}
+
+fn delete_op(params: Params<'_>) -> V2Op {
+    if params.prev_index > 0 || !params.prev_value.is_empty() {
+        let (prev_value, prev_index) = (params.prev_value.into_owned(), params.prev_index);
+        return V2Op::CompareAndDelete(V2Compare { prev_value, prev_index });
+    }
+    V2Op::Delete { dir: params.dir, recursive: params.recursive }
+}
+
+/// A value that needed no decoding is a piece of the body, not a copy of it.
+fn shared_value(value: Cow<'_, [u8]>, body: &Bytes) -> Bytes {
+    match value {
+        Cow::Owned(value) => Bytes::from(value),
+        Cow::Borrowed(value) => {
+            let within = body.as_ptr_range().contains(&value.as_ptr());
+            if within { body.slice_ref(value) } else { Bytes::copy_from_slice(value) }
+        }
+    }
+}
+
+async fn write(
+    doors: &Doors,
+    command: V2Command,
+    no_value_on_success: bool,
+) -> Result<Answer, V2Error> {
+    if is_too_deep(&command.path) {
+        let cause = format!("a path has at most {COMPONENTS_MAX} components");
+        return Err(refused(RequestCode::InvalidField, cause));
+    }
+    let answering = doors.propose.ask(Propose(Command::V2(command)))?;
+    let answered = tokio::time::timeout(doors.settings.request_timeout, answering).await;
+    let applied = answered.map_err(|_| V2Error::TimedOut)???;
+    let Applied::V2(result) = applied else {
+        unreachable!("a v2 command is answered as one, not by {applied:?}");
+    };
+    let record = result?;
+    Ok(written(doors, &record, no_value_on_success))
+}
+
+fn written(doors: &Doors, record: &RevisionRecord, no_value_on_success: bool) -> Answer {
+    let part = if record.dir.is_some() { Part::Dir } else { Part::Change(0) };
+    let event = V2Event::of(record, part);
+    let status = if event.created() { StatusCode::CREATED } else { StatusCode::OK };
+    let is_brief = no_value_on_success
+        && matches!(
+            event.action,
+            Action::Set | Action::Create | Action::Update | Action::CompareAndSwap
+        );
+    let body =
+        if is_brief { event::happened_briefly(event.action) } else { event::happened(&event) };
+    let mut answer = answer::json(status, body);
+    set_indexes(&mut answer, doors, record.revision.0);
+    count(doors, Door::Write, answer)
+}

@@ -1,0 +1,390 @@
+//! One member, from start to end: opens its data, starts the actors in order, waits for a signal,
+//! stops them in order.
+//!
+//! The order of starting: data directory (locked), listeners (so that a taken port is told before any
+//! long work), recovery, WAL writer, Store and RaftNode, Snapshotter, doors; ready once the member has
+//! published itself through the log. The order of draining: doors (no new requests, parked watches
+//! end), RaftNode (what was accepted is carried through), Snapshotter, WAL writer (synced).
+
+mod boot;
+mod clocks;
+mod signals;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use actix::{Actor, Addr, Arbiter};
+use crossbeam_channel::Sender;
+
+use crate::{
+    actors::{
+        mailbox::{Gauge, Mailbox, Reply},
+        raft_node::{
+            Propose, ProposeError, ReadIndex,
+            host::{Persisted, RaftNode, StopTaking, Wiring},
+            role::Role as RaftRole,
+        },
+        snapshotter::{self, host::Snapshotter, role::Policy},
+        store::{
+            Cancel, Subscribe,
+            compactor::{Compactor, Retention},
+            host::{Meet, Store},
+            role::Role as StoreRole,
+        },
+        wal_writer::{self, Control, WalFigures, role::Role as WalRole},
+    },
+    clock::wall_clock,
+    command::Command,
+    config::{AutoCompaction, Config},
+    http::{
+        self, DoorSettings, Doors,
+        server::{HttpServer, ServerSettings},
+    },
+    metrics::Metrics,
+    published::{Identity, Published},
+    storage::{
+        data_dir::DataDir,
+        disk::{Disk, RealDisk},
+        v2_tree::stats::V2Stats,
+    },
+    types::Index,
+};
+
+pub use boot::BootError;
+
+/// Why a member ended, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not start from its data.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// A listener could not be opened.
+    #[error("setting {setting}: value {url:?}: {error}")]
+    Listen {
+        /// Which setting names it.
+        setting: &'static str,
+        /// The URL.
+        url: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The `raft` crate refused what it was given.
+    #[error("raft: {0}")]
+    Raft(#[from] raft::Error),
+    /// A thread could not be started, or signals not be waited for.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+    /// The HTTP server is gone.
+    #[error("the HTTP server has ended")]
+    ServerEnded,
+    /// The member could not publish itself.
+    #[error("publishing this member: {0}")]
+    Publish(ProposeError),
+}
+
+/// Runs a member until it is told to stop.
+pub fn run(config: &Config) -> Result<(), RunError> {
+    boot::stop_on_panic();
+    let system = actix::System::new();
+    let result = system.block_on(serve(config));
+    actix::System::current().stop();
+    result
+}
+
+async fn serve(config: &Config) -> Result<(), RunError> {
+    let signals = signals::Signals::listen().map_err(system("listening for signals"))?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let opened = boot::open(&disk, config)?;
+    let client_listeners = listen("listen-client-urls", &config.listen_client_urls)?;
+    let metrics_listeners = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
+    let metrics = Metrics::new();
+    let core = Core::start(config, &disk, opened, &metrics)?;
+    let doors = Arc::new(core.doors(config));
+    core.publish_member(config).await?;
+    let settings = ServerSettings { workers: config.http_workers, ..ServerSettings::default() };
+    let server = HttpServer::new(Arc::clone(&doors), settings).start();
+    let start = http::server::Start { clients: client_listeners, probes: metrics_listeners };
+    server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
+    tracing::info!(
+        member = format!("{:x}", doors.published.identity.member_id),
+        cluster = format!("{:x}", doors.published.identity.cluster_id),
+        "ready to serve client requests"
+    );
+    // Outside systemd there is no socket to notify, and that is no error.
+    _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let signal = signals.wait(|| core.snapshot_now()).await;
+    tracing::info!(signal, "stopping: no new requests, parked watches end");
+    _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    _ = server.send(http::server::Drain).await; // or it has ended by itself
+    core.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
+    move |error| RunError::System { what, error }
+}
+
+fn listen(
+    setting: &'static str,
+    urls: &[crate::config::Url],
+) -> Result<Vec<std::net::TcpListener>, RunError> {
+    let open = |url: &crate::config::Url| {
+        std::net::TcpListener::bind(url.address()).map_err(|error| RunError::Listen {
+            setting,
+            url: url.as_str().to_owned(),
+            error,
+        })
+    };
+    urls.iter().map(open).collect()
+}
+
+/// How long a stop waits for proposals under way.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+
+/// The actors behind the doors.
+struct Core {
+    arbiter: Arbiter,
+    raft_node: Addr<RaftNode>,
+    store: Addr<Store>,
+    raft_gauge: Arc<Gauge>,
+    store_gauge: Arc<Gauge>,
+    snapshotter: Sender<snapshotter::Ordered>,
+    snapshotter_gauge: Arc<Gauge>,
+    wal_control: Sender<Control>,
+    threads: Vec<JoinHandle<()>>,
+    clocks: clocks::Clocks,
+    published: Arc<Published>,
+    stats: Arc<V2Stats>,
+    metrics: Arc<Metrics>,
+    /// Locked until the member has stopped.
+    _data_dir: DataDir,
+}
+
+impl Core {
+    fn start(
+        config: &Config,
+        disk: &Arc<dyn Disk>,
+        opened: boot::Opened,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Core, RunError> {
+        let boot::Opened { data_dir, snapshots, recovered, wal, identity } = opened;
+        let member = identity.member_id;
+        let published = Published::new(identity, recovered.state.clone());
+        let stats = Arc::new(V2Stats::default());
+        let gauges = config.mailbox;
+        let gauge = |name, capacity| {
+            let gauge = Gauge::new(name, capacity);
+            metrics.register_mailbox(Arc::clone(&gauge));
+            gauge
+        };
+        let raft_gauge = gauge("raft-node", gauges.raft_node);
+        let wal_gauge = gauge("wal-writer", gauges.wal_writer);
+        let store_gauge = gauge("store", gauges.store);
+        let snapshotter_gauge = gauge("snapshotter", gauges.snapshotter);
+        let snapshot_index = recovered.snapshot.as_ref().map_or(Index(0), |meta| meta.index);
+        let wal_figures = Arc::new(WalFigures::default());
+        wal_figures.snapshot_index.store(snapshot_index.0, Ordering::Release);
+
+        let state = recovered.state.clone();
+        let compactor = Compactor::new(retention(config.auto_compaction), config.history_bytes_max);
+        let raft_role =
+            RaftRole::new(boot::raft_boot(config, member, recovered), &boot::raft_logger())?;
+        let store_role = StoreRole::new(member, state, compactor, wall_clock());
+
+        // RaftNode and Store share an arbiter: a message between them then costs a tenth of a
+        // microsecond, where another thread would cost several.
+        let arbiter = Arbiter::new();
+        let store = {
+            let (published, stats) = (Arc::clone(&published), Arc::clone(&stats));
+            Store::start_in_arbiter(&arbiter.handle(), move |_| {
+                Store::new(store_role, published, stats)
+            })
+        };
+        let (append, wal_control, inbox) = wal_writer::host::channels(gauges.wal_writer);
+        let raft_node = {
+            let wiring = Wiring {
+                store: store.clone(),
+                wal_writer: append,
+                wal_gauge,
+                wal_figures: Arc::clone(&wal_figures),
+                published: Arc::clone(&published),
+                proposal_bytes_max: boot::proposal_bytes_max(config),
+                first_proposal: boot::first_proposal(),
+            };
+            RaftNode::start_in_arbiter(&arbiter.handle(), move |_| RaftNode::new(raft_role, wiring))
+        };
+        store.do_send(Meet {
+            applied: raft_node.clone().recipient(),
+            propose: raft_node.clone().recipient(),
+        });
+        let persisted = raft_node.clone();
+        let outbox = wal_writer::host::Outbox {
+            persisted: Box::new(move |number| persisted.do_send(Persisted { number })),
+            failed: Box::new(|error| {
+                tracing::error!(%error, "the WAL has failed: nothing more can be acknowledged; this process ends");
+                std::process::exit(1);
+            }),
+            figures: Arc::clone(&wal_figures),
+            metrics: Arc::clone(metrics),
+        };
+        let wal_thread = wal_writer::host::spawn(WalRole::new(wal, snapshot_index), inbox, outbox)
+            .map_err(system("starting the WAL writer"))?;
+        let (snapshot_orders, orders) = crossbeam_channel::bounded(gauges.snapshotter);
+        let snapshot_thread = Snapshotter {
+            disk: Arc::clone(disk),
+            dir: snapshots,
+            keep: config.max_snapshots as usize,
+            policy: Policy {
+                ratio_percent: config.snapshot_wal_ratio_percent,
+                bytes_min: config.snapshot_wal_bytes_min,
+                entries: config.snapshot_count,
+            },
+            published: Arc::clone(&published),
+            wal: Arc::clone(&wal_figures),
+            wal_writer: wal_control.clone(),
+            metrics: Arc::clone(metrics),
+        }
+        .spawn(orders)
+        .map_err(system("starting the snapshotter"))?;
+        let clocks = clocks::Clocks::start(
+            Duration::from_millis(config.heartbeat_interval_ms),
+            raft_node.clone(),
+            store.clone(),
+            snapshot_orders.clone(),
+            Arc::clone(&snapshotter_gauge),
+        );
+        Ok(Core {
+            arbiter,
+            raft_node,
+            store,
+            raft_gauge,
+            store_gauge,
+            snapshotter: snapshot_orders,
+            snapshotter_gauge,
+            wal_control,
+            threads: vec![snapshot_thread, wal_thread],
+            clocks,
+            published,
+            stats,
+            metrics: Arc::clone(metrics),
+            _data_dir: data_dir,
+        })
+    }
+
+    fn doors(&self, config: &Config) -> Doors {
+        let raft_node = self.raft_node.clone();
+        Doors {
+            propose: Mailbox::<Propose>::new(
+                raft_node.clone().recipient(),
+                Arc::clone(&self.raft_gauge),
+            ),
+            read_index: Mailbox::<ReadIndex>::new(
+                raft_node.recipient(),
+                Arc::clone(&self.raft_gauge),
+            ),
+            subscribe: Mailbox::<Subscribe>::new(
+                self.store.clone().recipient(),
+                Arc::clone(&self.store_gauge),
+            ),
+            cancel: self.store.clone().recipient::<Cancel>(),
+            published: Arc::clone(&self.published),
+            stats: Arc::clone(&self.stats),
+            metrics: Arc::clone(&self.metrics),
+            drain: http::drain::DrainSignal::default(),
+            settings: DoorSettings {
+                max_request_bytes: config.max_request_bytes as usize,
+                watch_capacity: config.mailbox.watch,
+                cors: config.cors.clone(),
+                // etcd's: 5 s for a slow disk, and two elections.
+                request_timeout: Duration::from_millis(5000 + 2 * config.election_timeout_ms),
+                start_time: wall_clock(),
+            },
+        }
+    }
+
+    /// Tells the cluster this member's name and client URLs, if it does not know them yet. The member
+    /// is ready when this is applied: its log works from end to end.
+    async fn publish_member(&self, config: &Config) -> Result<(), RunError> {
+        let Identity { member_id: id, ref name, .. } = self.published.identity;
+        let client_urls: Vec<String> =
+            config.advertise_client_urls.iter().map(|url| url.as_str().to_owned()).collect();
+        let command = Command::PublishMember { id, name: name.clone(), client_urls };
+        let mailbox = Mailbox::<Propose>::new(
+            self.raft_node.clone().recipient(),
+            Arc::clone(&self.raft_gauge),
+        );
+        let retry = Duration::from_millis(100);
+        loop {
+            let answer = match mailbox.ask(Propose(command.clone())) {
+                Ok(answering) => answering.await.unwrap_or(Err(ProposeError::Stopping)),
+                Err(_) => Err(ProposeError::TooManyRequests),
+            };
+            match answer {
+                Ok(_) => return Ok(()),
+                Err(ProposeError::Stopping) => {
+                    return Err(RunError::Publish(ProposeError::Stopping));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "publishing this member: tried again");
+                    tokio::time::sleep(retry).await;
+                }
+            }
+        }
+    }
+
+    /// Orders a snapshot; it is taken in the background.
+    fn snapshot_now(&self) {
+        let (reply, _) = Reply::channel();
+        let order = snapshotter::Order::Take(reply);
+        let slot = self.snapshotter_gauge.take_slot();
+        let sent = slot.is_ok_and(|slot| {
+            self.snapshotter.try_send(snapshotter::Ordered { order, slot }).is_ok()
+        });
+        if !sent {
+            tracing::warn!("the snapshotter is busy; no snapshot was ordered");
+        }
+    }
+
+    /// Ends the actors in order; everything accepted is on disk when this returns.
+    async fn stop(self) {
+        self.clocks.stop();
+        // Answered when all that was accepted is applied. A full disk may keep that from happening.
+        let (reply, settled) = Reply::channel();
+        self.raft_node.do_send(StopTaking(reply));
+        if tokio::time::timeout(SETTLE_MAX, settled).await.is_err() {
+            tracing::warn!("stopping with proposals that are not committed");
+        }
+        let slot = self.snapshotter_gauge.take_slot();
+        if let Ok(slot) = slot {
+            let order = snapshotter::Order::Stop;
+            _ = self.snapshotter.try_send(snapshotter::Ordered { order, slot });
+        }
+        drop(self.snapshotter);
+        _ = self.wal_control.send(Control::Stop);
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                _ = thread.join(); // a panic in it has ended the process already
+            }
+        });
+        _ = joined.await;
+        self.arbiter.stop();
+    }
+}
+
+fn retention(setting: AutoCompaction) -> Retention {
+    match setting {
+        AutoCompaction::Off => Retention::Off,
+        AutoCompaction::Revisions(revisions) => Retention::Revisions(revisions),
+        AutoCompaction::Period(period) => Retention::Seconds(period.as_secs().max(1)),
+    }
+}

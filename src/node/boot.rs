@@ -1,0 +1,232 @@
+//! What a member does before its actors run: opens and reads its data, learns who it is.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use raft::eraftpb;
+use slog::Drain;
+
+use crate::{
+    actors::raft_node::{host::to_raft, role::Boot},
+    clock::wall_clock,
+    config::Config,
+    identity::{cluster_id, member_id},
+    published::Identity,
+    storage::{
+        data_dir::{DataDir, DataDirError},
+        disk::{Disk, DiskError},
+        mvcc::{Member, State},
+        recovery::{self, Recovered, RecoveryError, Stage},
+        snapshot::SnapshotDir,
+        wal::{Wal, WalError, WalMeta, WalOptions},
+    },
+    types::MemberId,
+};
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Its contents cannot.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// A new log cannot be made.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// A member's data, opened and read.
+pub struct Opened {
+    /// Locked as long as this lives.
+    pub data_dir: DataDir,
+    /// The snapshot folder.
+    pub snapshots: SnapshotDir,
+    /// What was found.
+    pub recovered: Recovered,
+    /// The log, ready to be appended to.
+    pub wal: Wal,
+    /// Who this member is.
+    pub identity: Identity,
+}
+
+/// Opens the data of the member that `config` describes, and makes it if there is none.
+pub fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Opened, BootError> {
+    let data_dir = DataDir::open(&**disk, &config.data_dir, config.wal_dir.as_deref())?;
+    for warning in data_dir.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let options =
+        WalOptions { segment_bytes: config.wal_segment_bytes, fsync: !config.unsafe_no_fsync };
+    let members = founding_members(config);
+    if !Wal::exists(&**disk, data_dir.wal())? {
+        let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
+        let own = members.iter().find(|member| member.name == config.name);
+        let meta = WalMeta {
+            cluster_id: cluster_id(&ids),
+            member_id: own.map_or(MemberId(0), |member| member.id),
+            voters: ids,
+            learners: Vec::new(),
+        };
+        tracing::info!(data_dir = %config.data_dir.display(), "starting with empty data");
+        drop(Wal::create(Arc::clone(disk), data_dir.wal(), meta, options)?);
+    }
+    let snapshots = SnapshotDir::new(Arc::clone(disk), data_dir.snap());
+    let mut progress = ProgressLog::default();
+    let (recovered, wal) = recovery::recover(
+        disk,
+        data_dir.wal(),
+        &snapshots,
+        options,
+        |meta| genesis(meta, members),
+        |stage| progress.note(stage),
+    )?;
+    report(&recovered, data_dir.wal());
+    let identity = Identity {
+        cluster_id: recovered.meta.cluster_id,
+        member_id: recovered.meta.member_id,
+        name: config.name.clone(),
+    };
+    Ok(Opened { data_dir, snapshots, recovered, wal, identity })
+}
+
+fn founding_members(config: &Config) -> Vec<Member> {
+    let member = |initial: &crate::config::InitialMember| {
+        let peer_urls: Vec<String> =
+            initial.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
+        Member {
+            id: member_id(&peer_urls, &config.initial_cluster_token),
+            name: initial.name.clone(),
+            peer_urls,
+            client_urls: Vec::new(),
+        }
+    };
+    config.initial_cluster.iter().map(member).collect()
+}
+
+/// The state before the first entry: the log's own founders, whatever the settings say by now. The
+/// names and URLs of a log without a snapshot come from the settings when they still agree.
+fn genesis(meta: &WalMeta, configured: Vec<Member>) -> State {
+    let member = |&id: &MemberId| {
+        let known = configured.iter().find(|member| member.id == id).cloned();
+        known.unwrap_or(Member {
+            id,
+            name: String::new(),
+            peer_urls: Vec::new(),
+            client_urls: Vec::new(),
+        })
+    };
+    State::new(meta.voters.iter().map(member).collect())
+}
+
+fn report(recovered: &Recovered, wal_dir: &Path) {
+    for invalid in &recovered.invalid {
+        tracing::warn!(
+            snapshot = invalid.name.file_name(), error = %invalid.error,
+            "snapshot does not check; set aside, and started from an older one"
+        );
+    }
+    if let Some(torn) = &recovered.report.torn {
+        tracing::warn!(
+            file = %torn.path.display(), offset = torn.offset, bytes = torn.len, error = %torn.error,
+            "the log ended in a write that was cut short; it was never acknowledged and is cut off"
+        );
+    }
+    tracing::info!(
+        wal = %wal_dir.display(),
+        snapshot = recovered.snapshot.as_ref().map_or(0, |meta| meta.index.0),
+        replayed = recovered.replayed,
+        applied = %recovered.state.applied_index,
+        term = %recovered.hard_state.term,
+        revision = %recovered.state.revision,
+        keys = recovered.state.key_count(),
+        "data loaded"
+    );
+}
+
+/// Proposals that are in the log but not committed, beyond which more are refused.
+const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
+
+/// What RaftNode's role starts from.
+pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
+    let voters = recovered.state.members().iter().map(|member| member.id.0).collect::<Vec<_>>();
+    let hard = recovered.hard_state;
+    let hard_state = eraftpb::HardState {
+        term: hard.term.0,
+        vote: hard.vote.0,
+        commit: hard.commit.0,
+        ..eraftpb::HardState::default()
+    };
+    let election_ticks = config.election_timeout_ms.div_ceil(config.heartbeat_interval_ms.max(1));
+    Boot {
+        id,
+        election_ticks: election_ticks as usize,
+        pre_vote: config.pre_vote,
+        uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX.max(4 * config.max_request_bytes),
+        catch_up_entries: config.snapshot_catchup_entries,
+        seed: rand::random(),
+        applied: recovered.state.applied_index,
+        applied_term: recovered.state.applied_term,
+        hard_state,
+        conf_state: eraftpb::ConfState::from((voters, Vec::<u64>::new())),
+        entries: recovered.entries.into_iter().map(to_raft).collect(),
+    }
+}
+
+/// The largest encoded proposal: a request and what the path and the rest of the command add to it.
+pub fn proposal_bytes_max(config: &Config) -> usize {
+    const OVERHEAD: u64 = 512 << 10; // as etcd's gRPC limit
+    (config.max_request_bytes + OVERHEAD) as usize
+}
+
+/// Proposal ids of this start: none that an earlier start of this member used.
+pub fn first_proposal() -> u64 {
+    wall_clock().0
+}
+
+/// The `raft` crate logs through slog; what it says belongs into our log.
+pub fn raft_logger() -> slog::Logger {
+    slog::Logger::root(tracing_slog::TracingSlogDrain.fuse(), slog::o!())
+}
+
+/// In builds that unwind, a panic in an actor or a core thread would end it in silence: end the process.
+pub fn stop_on_panic() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        tracing::error!(panic = %info, "a part of this member has failed; the process ends");
+        default(info);
+        std::process::abort();
+    }));
+}
+
+/// Says how far a long start is, now and then.
+#[derive(Default)]
+struct ProgressLog {
+    last: Option<Instant>,
+}
+
+impl ProgressLog {
+    #[allow(clippy::disallowed_methods, reason = "paces log lines")]
+    fn note(&mut self, stage: Stage) {
+        const EVERY: Duration = Duration::from_secs(2);
+        let now = Instant::now();
+        let last = *self.last.get_or_insert(now);
+        if now.duration_since(last) < EVERY {
+            return;
+        }
+        self.last = Some(now);
+        let (what, done, total) = match stage {
+            Stage::Snapshot(done, total) => ("snapshot", done, total),
+            Stage::Log(done, total) => ("log", done, total),
+        };
+        let percent = (done * 100).checked_div(total).unwrap_or(0);
+        tracing::info!(what, percent, bytes_done = done, bytes_total = total, "loading data");
+    }
+}

@@ -1,0 +1,109 @@
+//! What an entry does to the state.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{record::RevisionRecord, state::State};
+use crate::{
+    command::{Command, Proposal},
+    storage::v2_tree::{self, V2StoreError},
+    types::{Index, LeaseId, Revision, Term},
+};
+
+/// What became of a command; the answer to its proposer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// A v2 write: its revision, or why it was refused.
+    V2(Result<Arc<RevisionRecord>, V2StoreError>),
+    /// Leases ended; how many of them still lived.
+    Expired(usize),
+    /// History was compacted up to here.
+    Compacted(Result<Revision, CompactError>),
+    /// A member published itself.
+    Published,
+}
+
+/// Why a compaction was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompactError {
+    /// Compacted that far already.
+    #[error("required revision has been compacted")]
+    AlreadyCompacted,
+    /// The revision does not exist yet.
+    #[error("required revision is a future revision")]
+    Future,
+}
+
+/// A lease that came or went, for the leader's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// It runs from now on, for so many seconds.
+    Granted(LeaseId, u64),
+    /// It is gone.
+    Revoked(LeaseId),
+}
+
+/// All effects of one entry.
+#[derive(Debug)]
+pub struct Outcome {
+    /// For the proposer.
+    pub applied: Applied,
+    /// The revisions made, for the watchers: none or one, but several when several leases ended.
+    pub records: SmallVec<[Arc<RevisionRecord>; 1]>,
+    /// For the leader's clock.
+    pub leases: SmallVec<[LeaseChange; 2]>,
+}
+
+impl State {
+    /// Applies the entry at `index`; `proposal` is none for entries without one (a new leader's first).
+    pub fn apply(&mut self, index: Index, term: Term, proposal: Option<&Proposal>) -> Outcome {
+        assert!(index == self.applied_index.next(), "entry {index} after {}", self.applied_index);
+        self.applied_index = index;
+        self.applied_term = term;
+        let mut outcome = Outcome {
+            applied: Applied::Published,
+            records: SmallVec::new(),
+            leases: SmallVec::new(),
+        };
+        let Some(Proposal { time, command, .. }) = proposal else { return outcome };
+        outcome.applied = match command {
+            Command::V2(command) => {
+                let mut writer = v2_tree::write::Writer::new(self, *time);
+                let result = writer.apply(command);
+                outcome.leases = writer.leases;
+                outcome.records.extend(result.iter().cloned());
+                Applied::V2(result)
+            }
+            Command::Expire { leases } => {
+                let mut writer = v2_tree::write::Writer::new(self, *time);
+                outcome.records.extend(leases.iter().filter_map(|&id| writer.expire(id)));
+                outcome.leases = writer.leases;
+                Applied::Expired(outcome.records.len())
+            }
+            Command::Compact { revision } => Applied::Compacted(self.compact(*revision)),
+            Command::PublishMember { id, name, client_urls } => {
+                let members = Arc::make_mut(&mut self.members);
+                if let Some(member) = members.iter_mut().find(|member| member.id == *id) {
+                    member.name.clone_from(name);
+                    member.client_urls.clone_from(client_urls);
+                }
+                Applied::Published
+            }
+        };
+        outcome
+    }
+
+    /// Forgets history up to `revision`. What it held is freed later, bit by bit, by
+    /// [`State::free_compacted`].
+    fn compact(&mut self, revision: Revision) -> Result<Revision, CompactError> {
+        if revision <= self.compacted {
+            return Err(CompactError::AlreadyCompacted);
+        }
+        if revision > self.revision {
+            return Err(CompactError::Future);
+        }
+        self.compacted = revision;
+        Ok(revision)
+    }
+}

@@ -1,0 +1,272 @@
+//! The records that the keyspace is made of: versions of keys, directory markers, leases, and the
+//! record of each revision, which is at once the history, the watch event and the answer to a write.
+//!
+//! Records never change once made; they are shared by reference between the current state, history,
+//! published views, watchers and snapshots.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::{
+    storage::tree::Item,
+    types::{LeaseId, Revision, UnixNanos},
+};
+
+/// One version of a key. Key and value share one allocation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyRecord {
+    data: Bytes,
+    key_len: u32,
+    /// When the key was created (after its last deletion).
+    pub create_revision: Revision,
+    /// When this version was written.
+    pub mod_revision: Revision,
+    /// 1 for a fresh key, one more with each write.
+    pub version: u64,
+    /// The lease it dies with; 0 is none.
+    pub lease: LeaseId,
+    /// For a lease made by v2: when it ends by the proposer's wall clock; 0 is never.
+    pub expires: UnixNanos,
+}
+
+impl KeyRecord {
+    /// A first version; the numbers are the caller's to set.
+    pub fn new(key: &[u8], value: &[u8]) -> Self {
+        let mut data = BytesMut::with_capacity(key.len() + value.len());
+        data.put_slice(key);
+        data.put_slice(value);
+        KeyRecord {
+            data: data.freeze(),
+            key_len: key.len() as u32,
+            create_revision: Revision(0),
+            mod_revision: Revision(0),
+            version: 1,
+            lease: LeaseId(0),
+            expires: UnixNanos(0),
+        }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        &self.data[..self.key_len as usize]
+    }
+
+    /// The value.
+    pub fn value(&self) -> &[u8] {
+        &self.data[self.key_len as usize..]
+    }
+
+    /// Bytes of key and value together.
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Whether key and value are both empty.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+}
+
+/// A directory of the v2 tree that exists by itself, not only through the keys below it: made on
+/// purpose, with a TTL, or as the parent of a v2 write. v3 does not see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DirRecord {
+    /// `/a/b`, without trailing slash.
+    pub path: Bytes,
+    /// The revision that made it.
+    pub create_revision: Revision,
+    /// The revision that made it, too: etcd does not move it when a directory's TTL is changed.
+    pub mod_revision: Revision,
+    /// The lease it dies with; 0 is none.
+    pub lease: LeaseId,
+    /// When that is, by the proposer's wall clock; 0 is never.
+    pub expires: UnixNanos,
+}
+
+/// A lease: a time to live that keys or one directory hang on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// Its id, never 0.
+    pub id: LeaseId,
+    /// The granted time to live, in seconds.
+    pub ttl: u64,
+    /// When it ends by the proposer's wall clock.
+    pub expires: UnixNanos,
+    /// What ends with it.
+    pub holder: LeaseHolder,
+}
+
+/// What ends with a lease. A lease made by a v2 TTL has exactly one holder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum LeaseHolder {
+    /// A key.
+    Key(Bytes),
+    /// A directory and everything below it.
+    Dir(Bytes),
+}
+
+/// What kind of change a revision was, as v2 names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// v2 set; a v3 put.
+    Set,
+    /// v2 create (also POST).
+    Create,
+    /// v2 update.
+    Update,
+    /// v2 compare-and-swap.
+    CompareAndSwap,
+    /// v2 delete; a v3 delete.
+    Delete,
+    /// v2 compare-and-delete.
+    CompareAndDelete,
+    /// A lease's end.
+    Expire,
+}
+
+impl Action {
+    /// The action whose number (its place in the list, as snapshots store it) this is.
+    pub fn from_number(number: u8) -> Option<Action> {
+        const ALL: [Action; 7] = [
+            Action::Set,
+            Action::Create,
+            Action::Update,
+            Action::CompareAndSwap,
+            Action::Delete,
+            Action::CompareAndDelete,
+            Action::Expire,
+        ];
+        ALL.get(usize::from(number)).copied()
+    }
+
+    /// The name in v2's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Set => "set",
+            Action::Create => "create",
+            Action::Update => "update",
+            Action::CompareAndSwap => "compareAndSwap",
+            Action::Delete => "delete",
+            Action::CompareAndDelete => "compareAndDelete",
+            Action::Expire => "expire",
+        }
+    }
+}
+
+/// One key's change within a revision: at least one side is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The version before; none if the key did not exist.
+    pub before: Option<Arc<KeyRecord>>,
+    /// The version after; none if the key was deleted.
+    pub after: Option<Arc<KeyRecord>>,
+}
+
+impl Change {
+    /// The key that changed.
+    pub fn key(&self) -> &[u8] {
+        self.after.as_ref().or(self.before.as_ref()).expect("a change has a side").key()
+    }
+}
+
+/// The v2 side of a revision that concerns a directory: it stands for all key changes of the revision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DirChange {
+    /// Which directory.
+    pub path: Bytes,
+    /// The node after, if it still exists. Its `mod_revision` is the revision's own.
+    pub after: Option<Arc<DirRecord>>,
+    /// What was there before: the directory itself, or the file that it replaces.
+    pub before: Option<DirBefore>,
+    /// Paths of the directories that went with it, ascending (recursive delete, expiry).
+    pub removed_dirs: Vec<Bytes>,
+}
+
+/// What a directory change found in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DirBefore {
+    /// A directory.
+    Dir(Arc<DirRecord>),
+    /// A file, replaced by the directory.
+    File(Arc<KeyRecord>),
+}
+
+/// All that one revision did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevisionRecord {
+    /// Its number.
+    pub revision: Revision,
+    /// The proposer's clock when it was proposed.
+    pub time: UnixNanos,
+    /// The kind of change.
+    pub action: Action,
+    /// A v2 refresh: wakes no v2 watcher.
+    pub refresh: bool,
+    /// The keys changed, ascending.
+    pub changes: SmallVec<[Change; 1]>,
+    /// Present when, seen from v2, the change is that of a directory.
+    pub dir: Option<Box<DirChange>>,
+}
+
+impl RevisionRecord {
+    /// The change of `key`, if this revision changed it.
+    pub fn change_of(&self, key: &[u8]) -> Option<&Change> {
+        let at = self.changes.binary_search_by(|change| change.key().cmp(key)).ok()?;
+        Some(&self.changes[at])
+    }
+
+    /// Bytes of superseded versions that only this record keeps alive, roughly: what compaction frees.
+    pub fn superseded_bytes(&self) -> usize {
+        const RECORD_BYTES: usize = 160; // the record's own allocations, measured
+        let values: usize =
+            self.changes.iter().filter_map(|c| c.before.as_ref()).map(|r| r.len()).sum();
+        RECORD_BYTES + values
+    }
+}
+
+impl Item for Arc<KeyRecord> {
+    type Key = [u8];
+    type Separator = Bytes;
+    fn key(&self) -> &[u8] {
+        KeyRecord::key(self)
+    }
+    fn separator(&self) -> Bytes {
+        Bytes::copy_from_slice(KeyRecord::key(self))
+    }
+}
+
+impl Item for Arc<DirRecord> {
+    type Key = [u8];
+    type Separator = Bytes;
+    fn key(&self) -> &[u8] {
+        &self.path
+    }
+    fn separator(&self) -> Bytes {
+        self.path.clone()
+    }
+}
+
+impl Item for Arc<LeaseRecord> {
+    type Key = LeaseId;
+    type Separator = LeaseId;
+    fn key(&self) -> &LeaseId {
+        &self.id
+    }
+    fn separator(&self) -> LeaseId {
+        self.id
+    }
+}
+
+impl Item for Arc<RevisionRecord> {
+    type Key = Revision;
+    type Separator = Revision;
+    fn key(&self) -> &Revision {
+        &self.revision
+    }
+    fn separator(&self) -> Revision {
+        self.revision
+    }
+}

@@ -1,0 +1,171 @@
+//! The replicated state and how it is read.
+
+use std::{ops::Bound, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    record::{DirRecord, KeyRecord, LeaseRecord, RevisionRecord},
+    watch::{Part, Seen, SharedEvent, WatchPattern},
+};
+use crate::{
+    storage::tree::Tree,
+    types::{Index, LeaseId, MemberId, Revision, Term},
+};
+
+/// A member of the cluster, as the cluster knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub id: MemberId,
+    /// Its name; empty until it has published itself.
+    pub name: String,
+    /// Where its peers find it, sorted.
+    pub peer_urls: Vec<String>,
+    /// Where clients find it; empty until it has published itself.
+    pub client_urls: Vec<String>,
+}
+
+/// Everything that is replicated. Clones share all data.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The last applied entry.
+    pub applied_index: Index,
+    /// Its term.
+    pub applied_term: Term,
+    /// The current revision; 1 when nothing was ever written.
+    pub revision: Revision,
+    /// History up to and including this revision is forgotten (reads at it still work); 0 if never.
+    pub compacted: Revision,
+    pub(crate) keys: Tree<Arc<KeyRecord>>,
+    pub(crate) dirs: Tree<Arc<DirRecord>>,
+    pub(crate) leases: Tree<Arc<LeaseRecord>>,
+    /// Revisions after `compacted`; may still hold some before it that are being freed bit by bit.
+    pub(crate) history: Tree<Arc<RevisionRecord>>,
+    pub(crate) members: Arc<Vec<Member>>,
+    /// Bytes that compacting all history would free, roughly.
+    pub(crate) history_bytes: u64,
+    /// Bytes of keys and values of the current versions.
+    pub(crate) live_bytes: u64,
+}
+
+impl State {
+    /// The state of a new cluster of `members`.
+    pub fn new(mut members: Vec<Member>) -> State {
+        members.sort_by_key(|member| member.id);
+        State {
+            applied_index: Index(0),
+            applied_term: Term(0),
+            revision: Revision(1),
+            compacted: Revision(0),
+            keys: Tree::new(),
+            dirs: Tree::new(),
+            leases: Tree::new(),
+            history: Tree::new(),
+            members: Arc::new(members),
+            history_bytes: 0,
+            live_bytes: 0,
+        }
+    }
+
+    /// The members, by id.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The current version of `key`.
+    pub fn key(&self, key: &[u8]) -> Option<&Arc<KeyRecord>> {
+        self.keys.get(key)
+    }
+
+    /// How many keys there are.
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// A lease that has not ended.
+    pub fn lease(&self, id: LeaseId) -> Option<&Arc<LeaseRecord>> {
+        self.leases.get(&id)
+    }
+
+    /// All leases, by id.
+    pub fn leases(&self) -> impl Iterator<Item = &Arc<LeaseRecord>> {
+        self.leases.iter()
+    }
+
+    /// Bytes of keys and values of all current versions.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// Bytes that only history holds, roughly.
+    pub fn history_bytes(&self) -> u64 {
+        self.history_bytes
+    }
+
+    /// The oldest revision that can be replayed.
+    pub fn oldest_revision(&self) -> Revision {
+        self.compacted.next()
+    }
+
+    /// The records of revisions `from` and later, oldest first. History before
+    /// [`State::oldest_revision`] is left out.
+    pub fn history_from(&self, from: Revision) -> impl Iterator<Item = &Arc<RevisionRecord>> {
+        let from = from.max(self.oldest_revision());
+        self.history.range(Bound::Included(&from), Bound::Unbounded)
+    }
+
+    /// The first event at or after `from` that `pattern` is to see, from history.
+    pub fn replay_first(&self, pattern: &WatchPattern, from: Revision) -> Option<Arc<SharedEvent>> {
+        self.replay(pattern, from).next()
+    }
+
+    /// All events at or after `from` that `pattern` is to see, from history, oldest first.
+    pub fn replay<'a>(
+        &'a self,
+        pattern: &'a WatchPattern,
+        from: Revision,
+    ) -> impl Iterator<Item = Arc<SharedEvent>> + 'a {
+        self.history_from(from).filter(|record| !record.refresh).flat_map(move |record| {
+            let parts: smallvec::SmallVec<[Part; 1]> = record
+                .v2_parts()
+                .filter(|&part| pattern.matches(record, part, Seen::Replay))
+                .collect();
+            parts.into_iter().map(|part| SharedEvent::new(Arc::clone(record), part))
+        })
+    }
+
+    /// Frees up to `max` revisions that compaction has forgotten. Keeps the pause of a compaction short however much it forgets.
+    pub fn free_compacted(&mut self, max: usize) {
+        let oldest = self.oldest_revision();
+        for record in self.history.prune_below(&oldest, max) {
+            self.history_bytes -= record.superseded_bytes() as u64;
+        }
+    }
+
+    /// Whether there is something for [`State::free_compacted`] to do.
+    pub fn must_free(&self) -> bool {
+        self.history.first().is_some_and(|record| record.revision < self.oldest_revision())
+    }
+
+    pub(crate) fn put_key(&mut self, record: Arc<KeyRecord>) {
+        self.live_bytes += record.len() as u64;
+        if let Some(before) = self.keys.insert(record) {
+            self.live_bytes -= before.len() as u64;
+        }
+    }
+
+    pub(crate) fn take_key(&mut self, key: &[u8]) {
+        if let Some(before) = self.keys.remove(key) {
+            self.live_bytes -= before.len() as u64;
+        }
+    }
+
+    /// Makes `record` the newest revision.
+    pub(crate) fn commit(&mut self, record: Arc<RevisionRecord>) {
+        assert!(record.revision == self.revision.next(), "revisions follow each other");
+        self.revision = record.revision;
+        self.history_bytes += record.superseded_bytes() as u64;
+        self.history.insert(record);
+    }
+}

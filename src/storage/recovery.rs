@@ -1,0 +1,254 @@
+//! A start from what is on disk: the newest valid snapshot, then the log after it.
+//!
+//! Committed entries go straight into the state as they are read, so that a long log costs no memory;
+//! what the log does not know to be committed is left to Raft. Nothing is skipped in silence: a
+//! snapshot that does not check is set aside only when an older one and the log after it are whole.
+
+use std::{collections::VecDeque, path::Path, sync::Arc};
+
+use super::{
+    disk::{Disk, DiskError},
+    mvcc::{
+        State,
+        codec::{CodecError, Loader},
+    },
+    snapshot::{InvalidSnapshot, SnapshotDir, SnapshotError, SnapshotMeta},
+    wal::{
+        Entry, HardState, Record, RecoveryReport, Wal, WalError, WalMeta, WalOptions, WalReplay,
+    },
+};
+use crate::{
+    command::Proposal,
+    types::{Index, Term},
+};
+
+/// Why a member cannot start from its data.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A snapshot failed, or none of those that are there checks.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The log failed.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A snapshot checks, but its records are not a state that this version knows.
+    #[error("snapshot {name}: {error}")]
+    State {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        error: CodecError,
+    },
+    /// A snapshot was written by a newer version.
+    #[error("snapshot {name} has records of version {found}, this program reads version {known}")]
+    StateVersion {
+        /// The file.
+        name: String,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// An entry checks, but is no command that this version knows.
+    #[error("entry {index} of the log cannot be read by this version: {error}")]
+    Entry {
+        /// Which.
+        index: Index,
+        /// What is wrong.
+        error: rmp_serde::decode::Error,
+    },
+}
+
+/// The version of the records in a snapshot that this program writes and reads.
+pub const STATE_VERSION: u32 = 1;
+
+/// How far a start is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Loading a snapshot: bytes done, bytes in all.
+    Snapshot(u64, u64),
+    /// Replaying the log: bytes done, bytes in all.
+    Log(u64, u64),
+}
+
+/// What a start finds.
+pub struct Recovered {
+    /// The state after the last entry that is known to be committed.
+    pub state: State,
+    /// Entries after that.
+    pub entries: Vec<Entry>,
+    /// Term, vote and commit index.
+    pub hard_state: HardState,
+    /// What the log belongs to.
+    pub meta: WalMeta,
+    /// The snapshot that was loaded.
+    pub snapshot: Option<SnapshotMeta>,
+    /// Newer snapshots that do not check.
+    pub invalid: Vec<InvalidSnapshot>,
+    /// What was found in the log.
+    pub report: RecoveryReport,
+    /// Entries applied from the log.
+    pub replayed: u64,
+}
+
+/// Reads everything and changes nothing. `genesis` is the state before the first entry.
+pub fn read(
+    disk: &Arc<dyn Disk>,
+    wal_dir: &Path,
+    snapshots: &SnapshotDir,
+    options: WalOptions,
+    genesis: impl FnOnce(&WalMeta) -> State,
+    on_progress: impl FnMut(Stage),
+) -> Result<Recovered, RecoveryError> {
+    read_and_open(disk, wal_dir, snapshots, options, genesis, on_progress).map(|(found, _)| found)
+}
+
+/// Reads everything, then opens the log for appending: its torn tail is cut off, snapshots that do not
+/// check are set aside.
+pub fn recover(
+    disk: &Arc<dyn Disk>,
+    wal_dir: &Path,
+    snapshots: &SnapshotDir,
+    options: WalOptions,
+    genesis: impl FnOnce(&WalMeta) -> State,
+    on_progress: impl FnMut(Stage),
+) -> Result<(Recovered, Wal), RecoveryError> {
+    snapshots.prepare()?;
+    let (recovered, replay) =
+        read_and_open(disk, wal_dir, snapshots, options, genesis, on_progress)?;
+    let (wal, _) = replay.finish()?;
+    for invalid in &recovered.invalid {
+        snapshots.set_aside(invalid.name)?;
+    }
+    Ok((recovered, wal))
+}
+
+fn read_and_open(
+    disk: &Arc<dyn Disk>,
+    wal_dir: &Path,
+    snapshots: &SnapshotDir,
+    options: WalOptions,
+    genesis: impl FnOnce(&WalMeta) -> State,
+    mut on_progress: impl FnMut(Stage),
+) -> Result<(Recovered, WalReplay), RecoveryError> {
+    let newest = snapshots.newest_valid()?;
+    let loaded = match &newest.snapshot {
+        Some(meta) => Some(load(snapshots, meta, &mut on_progress)?),
+        None => None,
+    };
+    let (from, from_term) = match &newest.snapshot {
+        Some(meta) => (meta.index, meta.term),
+        None => (Index(0), Term(0)),
+    };
+    let mut replay = WalReplay::open(Arc::clone(disk), wal_dir, options, from, from_term)?;
+    let state = loaded.unwrap_or_else(|| genesis(replay.meta()));
+    let mut log = Applier::new(state, from, from_term);
+    let mut records = 0_u64;
+    while let Some(record) = replay.next()? {
+        log.take(record)?;
+        records += 1;
+        if records.is_multiple_of(4096) {
+            let progress = replay.progress();
+            on_progress(Stage::Log(progress.bytes_done, progress.bytes_total));
+        }
+    }
+    let report = replay.report().clone();
+    log.apply_committed(report.hard_state.commit)?;
+    let applied = log.state.applied_index;
+    let mut hard_state = report.hard_state;
+    hard_state.commit = hard_state.commit.max(applied);
+    if hard_state.term < log.state.applied_term {
+        hard_state = HardState { term: log.state.applied_term, vote: <_>::default(), ..hard_state };
+    }
+    let recovered = Recovered {
+        state: log.state,
+        entries: log.pending.into(),
+        hard_state,
+        meta: replay.meta().clone(),
+        snapshot: newest.snapshot,
+        invalid: newest.invalid,
+        report,
+        replayed: applied.0 - from.0,
+    };
+    Ok((recovered, replay))
+}
+
+fn load(
+    snapshots: &SnapshotDir,
+    meta: &SnapshotMeta,
+    on_progress: &mut impl FnMut(Stage),
+) -> Result<State, RecoveryError> {
+    let name = meta.name().file_name();
+    if meta.state_version != STATE_VERSION {
+        let (found, known) = (meta.state_version, STATE_VERSION);
+        return Err(RecoveryError::StateVersion { name, found, known });
+    }
+    let mut reader = snapshots.open(meta.name())?;
+    let mut loader = Loader::default();
+    let mut records = 0_u64;
+    let malformed = |error| RecoveryError::State { name: name.clone(), error };
+    while let Some(record) = reader.next()? {
+        loader.push(record).map_err(malformed)?;
+        records += 1;
+        if records.is_multiple_of(16_384) {
+            let (done, total) = reader.progress();
+            on_progress(Stage::Snapshot(done, total));
+        }
+    }
+    loader.finish().map_err(malformed)
+}
+
+/// Applies what is committed, keeps what is not known to be.
+struct Applier {
+    state: State,
+    from: Index,
+    from_term: Term,
+    pending: VecDeque<Entry>,
+}
+
+impl Applier {
+    fn new(state: State, from: Index, from_term: Term) -> Self {
+        Applier { state, from, from_term, pending: VecDeque::new() }
+    }
+
+    fn take(&mut self, record: Record) -> Result<(), RecoveryError> {
+        match record {
+            Record::Entry(entry) => {
+                // Entries up to the snapshot are in it. One that replaces another drops what follows.
+                let applied = self.state.applied_index;
+                let keep = entry.index.0.saturating_sub(applied.0 + 1) as usize;
+                self.pending.truncate(keep);
+                if entry.index > applied {
+                    self.pending.push_back(entry);
+                } else if entry.index == self.from && entry.term != self.from_term {
+                    self.pending.clear(); // the log that an installed snapshot replaced
+                }
+                Ok(())
+            }
+            Record::HardState(hard_state) => self.apply_committed(hard_state.commit),
+            Record::SnapshotMark(mark) => {
+                if mark.installed {
+                    self.pending.clear();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn apply_committed(&mut self, commit: Index) -> Result<(), RecoveryError> {
+        while let Some(entry) = self.pending.front().filter(|entry| entry.index <= commit) {
+            let index = entry.index;
+            let proposal: Option<Proposal> = (!entry.data.is_empty())
+                .then(|| rmp_serde::from_slice(&entry.data))
+                .transpose()
+                .map_err(|error| RecoveryError::Entry { index, error })?;
+            self.state.apply(index, entry.term, proposal.as_ref());
+            self.state.free_compacted(64);
+            self.pending.pop_front();
+        }
+        Ok(())
+    }
+}
