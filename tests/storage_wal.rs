@@ -147,6 +147,22 @@ fn release_keeps_what_follows_and_a_start_before_it_is_refused() {
 }
 
 #[test]
+fn release_keeps_every_entry_after_it() {
+    for place in places() {
+        let mut wal = place.create();
+        let all = entries(1, 1..=60, 300);
+        for entry in &all {
+            append(&mut wal, std::slice::from_ref(entry));
+        }
+        for up_to in 0..=60 {
+            wal.release(Index(up_to)).unwrap();
+            let log = place.replay(up_to, 1).unwrap().read_to_end(|_| {}).unwrap();
+            assert_eq!(log.entries, all[up_to as usize..], "released up to {up_to}");
+        }
+    }
+}
+
+#[test]
 fn a_batch_larger_than_a_segment_gets_one_of_its_size() {
     for place in places() {
         let mut wal = place.create();
@@ -178,6 +194,21 @@ fn an_installed_snapshot_takes_the_place_of_the_log() {
         assert_eq!(place.reopen(500, 4).unwrap().1.entries, entries(5, 501..=502, 50));
         let error = place.reopen(10, 1).err().unwrap();
         assert!(matches!(error, WalError::NeedsSnapshot { index: Index(500), .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_installed_snapshot_also_ends_the_log_that_went_beyond_it() {
+    for place in places() {
+        let mut wal = place.create();
+        append(&mut wal, &entries(1, 1..=20, 50));
+        let mark = SnapshotMark { index: Index(10), term: Term(4), installed: true };
+        wal.append(&WalBatch { snapshot_mark: Some(mark), ..WalBatch::default() }).unwrap();
+        assert_eq!(wal.last_index(), Index(10));
+        append(&mut wal, &entries(4, 11..=12, 50));
+        drop(wal);
+        assert_eq!(place.reopen(10, 4).unwrap().1.entries, entries(4, 11..=12, 50));
+        assert_eq!(place.reopen(11, 4).unwrap().1.entries, entries(4, 12..=12, 50));
     }
 }
 
