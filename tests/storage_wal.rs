@@ -146,6 +146,25 @@ fn release_keeps_what_follows_and_a_start_before_it_is_refused() {
     }
 }
 
+/// A vote must not go with the segment in which it was written.
+#[test]
+fn the_hard_state_outlives_its_segment() {
+    for place in places() {
+        let mut wal = place.create();
+        append(&mut wal, &entries(1, 1..=3, 300));
+        let hard_state = HardState { term: Term(9), vote: MemberId(8), commit: Index(2) };
+        wal.append(&WalBatch { hard_state: Some(hard_state), ..WalBatch::default() }).unwrap();
+        append(&mut wal, &entries(9, 4..=60, 300));
+        append(&mut wal, &entries(9, 61..=61, 300));
+        wal.release(Index(60)).unwrap();
+        assert_eq!(wal.hard_state(), hard_state);
+        drop(wal);
+        let (wal, log) = place.reopen(60, 9).unwrap();
+        assert_eq!(log.hard_state, HardState { commit: Index(60), ..hard_state });
+        assert_eq!(wal.hard_state().vote, MemberId(8));
+    }
+}
+
 #[test]
 fn release_keeps_every_entry_after_it() {
     for place in places() {
