@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use callboard::storage::data_dir::{DataDir, DataDirError, DataDirWarning};
 use callboard::storage::disk::{Disk, RealDisk};
+use callboard::storage::frame;
 use callboard::storage::sim_disk::{Crash, SimDisk};
 use callboard::storage::snapshot::{
-    SnapshotDir, SnapshotError, SnapshotMeta, SnapshotReceiver, SnapshotWriter,
+    SnapshotDir, SnapshotError, SnapshotMeta, SnapshotReader, SnapshotReceiver, SnapshotWriter,
 };
 use callboard::types::{ClusterId, Index, Term};
 
@@ -201,6 +202,37 @@ fn a_damaged_snapshot_gives_way_to_the_one_before() {
     assert!(disk.exists(&aside).unwrap(), "it is kept");
     assert_eq!(dir.retain(1).unwrap().unwrap().index, Index(7));
     assert_eq!(dir.list().unwrap().len(), 1);
+}
+
+#[test]
+fn chunks_of_another_snapshot_of_the_same_place_are_not_taken() {
+    let bytes_of = |records: &[&[u8]]| {
+        let disk = snapshot_disk();
+        let meta = SnapshotMeta { index: Index(8), ..SnapshotMeta::default() };
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let mut writer = SnapshotWriter::create(shared, Path::new("/snap"), &meta).unwrap();
+        for record in records {
+            writer.push(record).unwrap();
+        }
+        writer.finish().unwrap();
+        (meta.name(), disk.contents(&meta.name().path(Path::new("/snap"))).unwrap())
+    };
+    let (name, one) = bytes_of(&[b"one"]);
+    let (_, two) = bytes_of(&[b"two"]);
+    let frame_end = |at: usize| {
+        let len = [one[at + 4], one[at + 5], one[at + 6], one[at + 7]];
+        at + frame::OVERHEAD + u32::from_le_bytes(len) as usize
+    };
+    let footer = frame_end(frame_end(0)); // behind the header and the only chunk
+    let mut mixed = one.clone();
+    mixed[footer..].copy_from_slice(&two[footer..]); // the footer of one on the chunk of the other
+    let disk = SimDisk::new();
+    let path = name.path(Path::new("/snap"));
+    disk.put(&path, &one);
+    SnapshotReader::verify(&disk, &path).unwrap();
+    disk.put(&path, &mixed);
+    let error = SnapshotReader::verify(&disk, &path).unwrap_err().to_string();
+    assert!(error.contains("the footer does not fit the chunks"), "{error}");
 }
 
 #[test]

@@ -146,6 +146,41 @@ fn release_keeps_what_follows_and_a_start_before_it_is_refused() {
     }
 }
 
+/// A vote must not go with the segment in which it was written.
+#[test]
+fn the_hard_state_outlives_its_segment() {
+    for place in places() {
+        let mut wal = place.create();
+        append(&mut wal, &entries(1, 1..=3, 300));
+        let hard_state = HardState { term: Term(9), vote: MemberId(8), commit: Index(2) };
+        wal.append(&WalBatch { hard_state: Some(hard_state), ..WalBatch::default() }).unwrap();
+        append(&mut wal, &entries(9, 4..=60, 300));
+        append(&mut wal, &entries(9, 61..=61, 300));
+        wal.release(Index(60)).unwrap();
+        assert_eq!(wal.hard_state(), hard_state);
+        drop(wal);
+        let (wal, log) = place.reopen(60, 9).unwrap();
+        assert_eq!(log.hard_state, HardState { commit: Index(60), ..hard_state });
+        assert_eq!(wal.hard_state().vote, MemberId(8));
+    }
+}
+
+#[test]
+fn release_keeps_every_entry_after_it() {
+    for place in places() {
+        let mut wal = place.create();
+        let all = entries(1, 1..=60, 300);
+        for entry in &all {
+            append(&mut wal, std::slice::from_ref(entry));
+        }
+        for up_to in 0..=60 {
+            wal.release(Index(up_to)).unwrap();
+            let log = place.replay(up_to, 1).unwrap().read_to_end(|_| {}).unwrap();
+            assert_eq!(log.entries, all[up_to as usize..], "released up to {up_to}");
+        }
+    }
+}
+
 #[test]
 fn a_batch_larger_than_a_segment_gets_one_of_its_size() {
     for place in places() {
@@ -178,6 +213,21 @@ fn an_installed_snapshot_takes_the_place_of_the_log() {
         assert_eq!(place.reopen(500, 4).unwrap().1.entries, entries(5, 501..=502, 50));
         let error = place.reopen(10, 1).err().unwrap();
         assert!(matches!(error, WalError::NeedsSnapshot { index: Index(500), .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_installed_snapshot_also_ends_the_log_that_went_beyond_it() {
+    for place in places() {
+        let mut wal = place.create();
+        append(&mut wal, &entries(1, 1..=20, 50));
+        let mark = SnapshotMark { index: Index(10), term: Term(4), installed: true };
+        wal.append(&WalBatch { snapshot_mark: Some(mark), ..WalBatch::default() }).unwrap();
+        assert_eq!(wal.last_index(), Index(10));
+        append(&mut wal, &entries(4, 11..=12, 50));
+        drop(wal);
+        assert_eq!(place.reopen(10, 4).unwrap().1.entries, entries(4, 11..=12, 50));
+        assert_eq!(place.reopen(11, 4).unwrap().1.entries, entries(4, 12..=12, 50));
     }
 }
 

@@ -7,19 +7,21 @@
 //!
 //! Depends on actix and tokio's channels. Knows no role and no door.
 
+pub mod courier;
+
 use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use actix::dev::Recipient;
-use tokio::sync::oneshot;
+use courier::Courier;
 
 /// Something that is asked of an actor, and the type of the answer.
 pub trait Question: Send + 'static {
@@ -139,30 +141,93 @@ impl Drop for Slot {
 
 /// Carries an answer back. Dropping it tells the asker that the actor has stopped.
 #[derive(Debug)]
-pub struct Reply<A>(oneshot::Sender<A>);
+pub struct Reply<A>(Option<Arc<Letter<A>>>);
+
+/// What a reply and its asker share.
+#[derive(Debug)]
+struct Letter<A>(Mutex<Contents<A>>);
+
+#[derive(Debug)]
+enum Contents<A> {
+    /// Not answered yet; who is to be woken, and by which courier.
+    Awaited(Option<(Waker, Option<Courier>)>),
+    Answered(A),
+    /// The actor has dropped its side.
+    Stopped,
+    /// The asker has dropped its side, or has the answer.
+    Closed,
+}
+
+impl<A> Letter<A> {
+    fn open(&self) -> MutexGuard<'_, Contents<A>> {
+        // Nothing that can panic runs under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the outcome in; gives it back if nobody waits any more.
+    fn close(&self, outcome: Contents<A>) -> Result<(), Contents<A>> {
+        let mut contents = self.open();
+        let Contents::Awaited(waiting) = &mut *contents else { return Err(outcome) };
+        let waiting = waiting.take();
+        *contents = outcome;
+        drop(contents);
+        if let Some((waker, courier)) = waiting {
+            courier::wake(waker, courier);
+        }
+        Ok(())
+    }
+}
 
 impl<A> Reply<A> {
     /// A reply and the end at which it arrives.
     pub fn channel() -> (Reply<A>, Answering<A>) {
-        let (sender, receiver) = oneshot::channel();
-        (Reply(sender), Answering(receiver))
+        let letter = Arc::new(Letter(Mutex::new(Contents::Awaited(None))));
+        (Reply(Some(Arc::clone(&letter))), Answering(letter))
     }
 
     /// Answers. Gives the answer back if the asker has gone.
-    pub fn send(self, answer: A) -> Result<(), A> {
-        self.0.send(answer)
+    pub fn send(mut self, answer: A) -> Result<(), A> {
+        let letter = self.0.take().expect("taken only here and on drop");
+        match letter.close(Contents::Answered(answer)) {
+            Err(Contents::Answered(answer)) => Err(answer),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<A> Drop for Reply<A> {
+    fn drop(&mut self) {
+        if let Some(letter) = self.0.take() {
+            _ = letter.close(Contents::Stopped); // or the asker has gone
+        }
     }
 }
 
 /// The wait for an answer.
 #[derive(Debug)]
-pub struct Answering<A>(oneshot::Receiver<A>);
+pub struct Answering<A>(Arc<Letter<A>>);
 
 impl<A> Future for Answering<A> {
     type Output = Result<A, AskError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map_err(|_| AskError::Stopped)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut contents = self.0.open();
+        match std::mem::replace(&mut *contents, Contents::Closed) {
+            Contents::Awaited(_) => {
+                *contents =
+                    Contents::Awaited(Some((cx.waker().clone(), courier::of_this_thread())));
+                Poll::Pending
+            }
+            Contents::Answered(answer) => Poll::Ready(Ok(answer)),
+            Contents::Stopped | Contents::Closed => Poll::Ready(Err(AskError::Stopped)),
+        }
+    }
+}
+
+impl<A> Drop for Answering<A> {
+    fn drop(&mut self) {
+        let contents = std::mem::replace(&mut *self.0.open(), Contents::Closed);
+        drop(contents); // outside the lock
     }
 }
 

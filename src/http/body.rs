@@ -66,17 +66,20 @@ async fn collect(mut payload: Payload, declared: usize, limit: usize) -> Result<
     }
 }
 
-/// Reads a body that means nothing, so that its connection can be used again. One longer than `limit`
-/// is left; its connection is then closed behind the answer.
-pub async fn discard(mut payload: Payload, declared: Option<u64>, limit: usize) {
-    if declared.is_some_and(|len| len > limit as u64) {
+/// A body that means nothing is read up to here.
+const DISCARD_BYTES_MAX: usize = 256 * 1024;
+
+/// Reads a body that means nothing, so that its connection can be used again. A long one is left; its
+/// connection is then closed behind the answer.
+pub async fn discard(mut payload: Payload, declared: Option<u64>) {
+    if declared.is_some_and(|len| len > DISCARD_BYTES_MAX as u64) {
         return;
     }
     let reading = async {
         let mut seen = 0;
         while let Some(Ok(chunk)) = payload.next().await {
             seen += chunk.len();
-            if seen > limit {
+            if seen > DISCARD_BYTES_MAX {
                 break;
             }
         }

@@ -21,7 +21,6 @@ use crate::{
 
 pub mod answer;
 pub mod body;
-mod clock;
 pub mod cors;
 pub mod drain;
 pub mod json;

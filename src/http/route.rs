@@ -7,14 +7,14 @@ use std::{
 };
 
 use actix_http::{
-    ConnectionType, Method, Request, StatusCode,
+    ConnectionType, Method, Payload, Request, StatusCode,
     header::{self, HeaderValue},
 };
 
 use super::{
     Doors,
     answer::{self, Answer},
-    path, probes, scrape,
+    body, path, probes, scrape,
     service::Routed,
     v2,
 };
@@ -29,7 +29,21 @@ pub enum Offer {
 }
 
 /// Answers a request, or says that the answer comes later.
-pub fn route(doors: &Arc<Doors>, offer: Offer, request: Request) -> Routed {
+pub fn route(doors: &Arc<Doors>, offer: Offer, mut request: Request) -> Routed {
+    match (pick(doors, offer, &mut request), request.take_payload()) {
+        (Routed::Now(answer), payload) if !matches!(payload, Payload::None) => {
+            // Nobody wanted the body: it is read, or its connection could not be used again.
+            let declared = body::declared_len(request.head());
+            Routed::later(async move {
+                body::discard(payload, declared).await;
+                answer
+            })
+        }
+        (routed, _) => routed,
+    }
+}
+
+fn pick(doors: &Arc<Doors>, offer: Offer, request: &mut Request) -> Routed {
     let uri = request.uri().clone(); // shares the request's bytes
     let is_options = request.method() == Method::OPTIONS;
     let Ok(decoded) = path::decode(uri.path().as_bytes()) else { return Routed::Now(bad_path()) };
@@ -74,7 +88,7 @@ fn probe(doors: &Arc<Doors>, path: &[u8], query: &str, method: &Method) -> Optio
     })
 }
 
-fn door(doors: &Arc<Doors>, path: &[u8], query: &str, request: Request) -> Routed {
+fn door(doors: &Arc<Doors>, path: &[u8], query: &str, request: &mut Request) -> Routed {
     if let Some(key) = path.strip_prefix(b"/v2/keys").filter(|rest| is_below_or_none(rest)) {
         return v2::keys::answer(doors, key, query, request);
     }

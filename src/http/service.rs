@@ -45,6 +45,7 @@ impl ServiceFactory<Request> for DoorFactory {
     type Future = Ready<Result<DoorService, ()>>;
 
     fn new_service(&self, config: AppConfig) -> Self::Future {
+        crate::actors::mailbox::courier::start(); // runs on the worker's own thread, once for each listener
         let probes_only = self.probe_listeners.contains(&config.local_addr());
         let offer = if probes_only { Offer::Probes } else { Offer::Everything };
         ready(Ok(DoorService { doors: Arc::clone(&self.doors), cors: self.cors.clone(), offer }))

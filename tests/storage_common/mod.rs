@@ -418,10 +418,19 @@ impl Life {
         self.release()
     }
 
-    /// Gets a snapshot from elsewhere that is ahead of the log.
+    /// Gets a snapshot from elsewhere: it is ahead of the log, or of another term than the part of
+    /// the log that was not committed.
     fn install(&mut self) -> Result<(), Failure> {
-        self.term += self.random.below(2);
-        let index = Index(self.model.now().last().0 + 3);
+        let now = self.model.now();
+        let (last, commit) = (now.last().0, now.hard_state.commit.0.max(now.base.0));
+        let inside = last - commit;
+        let index = if inside > 0 && self.random.below(3) > 0 {
+            self.term += 1;
+            Index(commit + 1 + self.random.below(inside))
+        } else {
+            self.term += self.random.below(2);
+            Index(last + 3)
+        };
         let term = Term(self.term);
         self.write_snapshot(index, term)?;
         let vote = MemberId(0);

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     actors::{
-        mailbox::{Ask, Gauge, Reply},
+        mailbox::{Ask, Gauge, Reply, courier},
         store::{
             host::{ApplyBatch, FailWaiting, Store},
             role::Committed,
@@ -106,9 +106,7 @@ impl RaftNode {
             if effects.is_empty() {
                 break;
             }
-            for effect in effects {
-                self.perform(effect);
-            }
+            courier::together(|| effects.into_iter().for_each(|effect| self.perform(effect)));
         }
         self.publish();
         if self.stopping.is_some() && self.role.is_settled() {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     actors::{
-        mailbox::{Ask, Reply},
+        mailbox::{Ask, Reply, courier},
         raft_node::{
             ProposeError,
             host::{AppliedUpTo, ProposeOwn},
@@ -171,7 +171,7 @@ impl Handler<ApplyBatch> for Store {
 
     fn handle(&mut self, batch: ApplyBatch, _ctx: &mut Self::Context) {
         self.waiting.extend(batch.waiting);
-        self.feed(Input::Apply(batch.entries));
+        courier::together(|| self.feed(Input::Apply(batch.entries)));
     }
 }
 

@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     actors::raft_node::{Propose, ReadIndex},
+    clock::wall_clock,
     command::{Command, V2Command, V2Compare, V2Op, V2Write},
     http::{
         Doors,
         answer::{self, Answer},
         body::{self, BodyError},
-        clock,
         path::{COMPONENTS_MAX, is_too_deep},
         service::Routed,
     },
@@ -32,9 +32,6 @@ use crate::{
         v2_tree::{V2Event, read},
     },
 };
-
-/// A body that means nothing is read up to here, to keep its connection.
-const DISCARD_BYTES_MAX: usize = 256 * 1024;
 
 /// The methods of v2's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +57,7 @@ impl Verb {
 }
 
 /// Answers a request for the key whose decoded path, below `/v2/keys`, is `key`.
-pub fn answer(doors: &Arc<Doors>, key: &[u8], query: &str, mut request: Request) -> Routed {
+pub fn answer(doors: &Arc<Doors>, key: &[u8], query: &str, request: &mut Request) -> Routed {
     let Some(verb) = Verb::of(request.method()) else {
         return Routed::Now(answer::method_not_allowed(Some("HEAD,GET,PUT,POST,DELETE")));
     };
@@ -119,7 +116,7 @@ impl Call {
                 form_body(&doors, payload, content_type.as_ref(), declared).await
             }
             Verb::Get | Verb::Head | Verb::Delete => {
-                body::discard(payload, declared, DISCARD_BYTES_MAX).await;
+                body::discard(payload, declared).await;
                 Ok(Bytes::new())
             }
         };
@@ -229,7 +226,7 @@ fn read_now(doors: &Doors, key: &[u8], recursive: bool) -> Answer {
         }
     };
     doors.stats.gets.count(true);
-    let mut answer = answer::json(StatusCode::OK, event::got(&node, clock::now()));
+    let mut answer = answer::json(StatusCode::OK, event::got(&node, wall_clock()));
     set_indexes(&mut answer, doors, state.revision.0);
     count(doors, Door::Read, answer)
 }

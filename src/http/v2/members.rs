@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Answers a request for `/v2/members` and below; `rest` is what follows it.
-pub fn answer(doors: &Arc<Doors>, rest: &[u8], mut request: Request) -> Routed {
+pub fn answer(doors: &Arc<Doors>, rest: &[u8], request: &mut Request) -> Routed {
     let rest = rest.strip_prefix(b"/").unwrap_or(rest);
     let change = match *request.method() {
         Method::GET => return Routed::Now(named(doors, list(doors, rest))),
@@ -143,10 +143,17 @@ fn no_such_member(id: &[u8]) -> Answer {
 /// What etcd would refuse too, and otherwise that this version does not do it.
 fn refuse_change(doors: &Doors, change: Change, of: Option<MemberId>, urls: &[String]) -> Answer {
     let state = doors.published.state.load();
-    if let Some(id) = of
-        && find(&state, id).is_none()
-    {
-        return no_such_member(format!("{id:x}").as_bytes());
+    if let Some(id) = of {
+        let Some(member) = find(&state, id) else {
+            return no_such_member(format!("{id:x}").as_bytes());
+        };
+        if change == Change::Update && member.peer_urls == urls {
+            return answer::empty(StatusCode::NO_CONTENT); // what it has already
+        }
+    }
+    if change == Change::Remove && state.members().len() == 1 {
+        // The only member stays, in etcd's words.
+        return answer::message(StatusCode::INTERNAL_SERVER_ERROR, b"Internal Server Error");
     }
     let taken = state
         .members()

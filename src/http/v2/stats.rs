@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use actix_http::StatusCode;
 
 use crate::{
+    clock::wall_clock,
     http::{
         Doors,
         answer::{self, Answer},
-        clock, json,
+        json,
     },
     storage::v2_tree::stats::{Tally, V2Stats},
     types::UnixNanos,
@@ -29,7 +30,7 @@ pub fn own(doors: &Doors) -> Answer {
     match leader {
         Some(leader) => {
             body.extend_from_slice(format!(r#"{leader:x}","uptime":""#).as_bytes());
-            json::push_duration(&mut body, clock::now().0.saturating_sub(since));
+            json::push_duration(&mut body, wall_clock().0.saturating_sub(since));
             body.extend_from_slice(br#"","startTime":""#);
             json::push_time(&mut body, UnixNanos(since));
         }

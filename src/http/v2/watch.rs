@@ -15,7 +15,10 @@ use super::{
     event,
 };
 use crate::{
-    actors::store::{Cancel, Sink, Subscribe, SubscribeError, SubscriptionId},
+    actors::{
+        mailbox::Answering,
+        store::{Cancel, Sink, Subscribe, SubscribeError, SubscriptionId},
+    },
     http::{
         Doors,
         answer::{self, Answer, DoorBody},
@@ -180,11 +183,33 @@ impl Drop for Subscription {
     }
 }
 
-/// Subscribes. Should its client go away before the answer, the Store finds nobody to answer, and
-/// forgets the subscription.
+/// A subscription that was asked for. Its client may go away before the answer is taken, even when the
+/// Store has given it already: then it is cancelled once the answer is there.
+struct Asking {
+    doors: Arc<Doors>,
+    answering: Option<Answering<Result<SubscriptionId, SubscribeError>>>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let Some(answering) = self.answering.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let cancel = self.doors.cancel.clone();
+        runtime.spawn(async move {
+            if let Ok(Ok(id)) = answering.await {
+                cancel.do_send(Cancel(id));
+            }
+        });
+    }
+}
+
 async fn subscribe_to(doors: &Arc<Doors>, subscribe: Subscribe) -> Result<Subscription, V2Error> {
     let after = subscribe.after;
-    match doors.subscribe.ask(subscribe)?.await? {
+    let answering = doors.subscribe.ask(subscribe)?;
+    let mut asking = Asking { doors: Arc::clone(doors), answering: Some(answering) };
+    let answer = asking.answering.as_mut().expect("it was just put there").await;
+    asking.answering = None;
+    match answer? {
         Ok(id) => Ok(Subscription { doors: Arc::clone(doors), id: Some(id) }),
         // History was compacted since it was looked at.
         Err(SubscribeError::Compacted { .. }) => {
