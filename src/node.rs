@@ -149,7 +149,7 @@ fn listen(
 }
 
 /// Listens on the first address of `host` that works, IPv4 before IPv6 as with etcd: `localhost` is
-/// 127.0.0.1 even where the system names ::1 first.
+/// 127.0.0.1 even where the system names `::1` first.
 fn bind(host: impl ToSocketAddrs) -> std::io::Result<TcpListener> {
     let mut addresses: Vec<_> = host.to_socket_addrs()?.collect();
     addresses.sort_unstable();
