@@ -11,6 +11,7 @@ mod clocks;
 mod signals;
 
 use std::{
+    net::{TcpListener, ToSocketAddrs},
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -136,15 +137,23 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
 fn listen(
     setting: &'static str,
     urls: &[crate::config::Url],
-) -> Result<Vec<std::net::TcpListener>, RunError> {
+) -> Result<Vec<TcpListener>, RunError> {
     let open = |url: &crate::config::Url| {
-        std::net::TcpListener::bind(url.address()).map_err(|error| RunError::Listen {
+        bind(url.address()).map_err(|error| RunError::Listen {
             setting,
             url: url.as_str().to_owned(),
             error,
         })
     };
     urls.iter().map(open).collect()
+}
+
+/// Listens on the first address of `host` that works, IPv4 before IPv6 as with etcd: `localhost` is
+/// 127.0.0.1 even where the system names ::1 first.
+fn bind(host: impl ToSocketAddrs) -> std::io::Result<TcpListener> {
+    let mut addresses: Vec<_> = host.to_socket_addrs()?.collect();
+    addresses.sort_unstable();
+    TcpListener::bind(&addresses[..])
 }
 
 /// How long a stop waits for proposals under way.
@@ -386,5 +395,20 @@ fn retention(setting: AutoCompaction) -> Retention {
         AutoCompaction::Off => Retention::Off,
         AutoCompaction::Revisions(revisions) => Retention::Revisions(revisions),
         AutoCompaction::Period(period) => Retention::Seconds(period.as_secs().max(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+    use super::*;
+
+    #[test]
+    fn ipv4_is_listened_on_first() {
+        let host: [SocketAddr; 2] =
+            [(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into()];
+        let listener = bind(&host[..]).unwrap();
+        assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
     }
 }

@@ -487,7 +487,7 @@ fn watches_that_are_left() {
 fn deep_keys() {
     let target = Target::start(&[]);
     let mut client = Client::new(target.addr);
-    for depth in [1000, 10_000] {
+    for depth in [200, 255, 256, 300, 1000, 10_000] {
         let key = format!("/deep{}", "/d".repeat(depth));
         let answer = client.put(&key, &[("value", "x")]);
         let status = answer.map_or(431, |answer| answer.status());

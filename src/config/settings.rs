@@ -235,6 +235,7 @@ const NUMBER: Kind = Kind::Count(0, u64::MAX);
 const CAPACITY: Kind = Kind::Count(1, 16_777_216); // slots are counted in memory: a bound that means it
 
 const GRPC: &str = "the gRPC doors";
+const SLOW: &str = "warnings about what is slow";
 const CLUSTERS: &str = "clusters of several members";
 const AUTH: &str = "authentication";
 const TLS: &str = "TLS";
@@ -266,7 +267,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Member, "election-timeout", NUMBER, "1000",
         "Milliseconds without a leader before an election: at least 5 times heartbeat-interval, at most 50000.").agree(),
     setting(Section::Member, "initial-election-tick-advance", Kind::Bool, "true",
-        "Skip most of the first election timeout at start."),
+        "Skip most of the first election timeout at start.").later(CLUSTERS),
     setting(Section::Member, "pre-vote", Kind::Bool, "true",
         "Ask the others whether an election could be won before holding it, so that a member that was cut off does not disturb.").agree(),
 
@@ -285,7 +286,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Storage, "wal-segment-bytes", Kind::Count(1_048_576, 4_294_967_296), "67108864",
         "Bytes a segment of the WAL is preallocated with.").ours(),
     setting(Section::Storage, "quota-backend-bytes", Kind::Signed, "0",
-        "Bytes of keys and values after which writes are refused; 0 is 2147483648 (2 GiB), negative is no limit.").agree(),
+        "Bytes of keys and values after which writes are refused; 0 is 2147483648 (2 GiB), negative is no limit.").later(GRPC).agree(),
     setting(Section::Storage, "auto-compaction-mode", Kind::Text, "revision",
         "What auto-compaction-retention counts: revision (how many are kept) or periodic (how long). etcd's default is periodic; that holds here too when only the retention is set.").agree(),
     setting(Section::Storage, "auto-compaction-retention", Kind::Text, "100000",
@@ -312,7 +313,7 @@ pub const SETTINGS: &[Setting] = &[
 
     // Clients
     setting(Section::Clients, "enable-v2", Kind::Bool, "true",
-        "Serve the v2 API under /v2. etcd's default is false."),
+        "Serve the v2 API under /v2. etcd's default is false.").not_yet("serving without the v2 API"),
     setting(Section::Clients, "max-request-bytes", NUMBER, "1572864",
         "Bytes of the largest request.").agree(),
     setting(Section::Clients, "http-workers", Kind::Count(0, 1024), "0",
@@ -320,7 +321,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Clients, "cors", Kind::Origins, "*",
         "Origins whose pages may call this server, joined by commas; * or empty is all."),
     setting(Section::Clients, "host-whitelist", Kind::List, "*",
-        "Host names under which clients may call this server without TLS, joined by commas; * or empty is all."),
+        "Host names under which clients may call this server without TLS, joined by commas; * or empty is all.").not_yet("a look at the host name that clients ask for"),
     setting(Section::Clients, "max-txn-ops", NUMBER, "128",
         "Operations in one transaction.").later(GRPC).agree(),
     setting(Section::Clients, "max-concurrent-streams", Kind::Count(0, 4_294_967_295), "4294967295",
@@ -355,13 +356,13 @@ pub const SETTINGS: &[Setting] = &[
 
     // Monitoring
     setting(Section::Monitoring, "metrics", Kind::Choice(&["basic", "extensive"]), "basic",
-        "basic, or extensive with latency histograms of requests."),
+        "basic, or extensive with latency histograms of requests.").later(GRPC),
     setting(Section::Monitoring, "listen-metrics-urls", Kind::Urls, "",
         "Where /metrics and the probes are served besides the client port."),
     setting(Section::Monitoring, "warning-apply-duration", Kind::Duration, "100ms",
-        "Applying an entry that takes longer is logged.").aka(&["experimental-warning-apply-duration"]),
+        "Applying an entry that takes longer is logged.").aka(&["experimental-warning-apply-duration"]).later(SLOW),
     setting(Section::Monitoring, "warning-unary-request-duration", Kind::Duration, "300ms",
-        "A request that takes longer is logged.").aka(&["experimental-warning-unary-request-duration"]),
+        "A request that takes longer is logged.").aka(&["experimental-warning-unary-request-duration"]).later(SLOW),
     setting(Section::Monitoring, "enable-pprof", Kind::Bool, "false",
         "Go's profiles under /debug/pprof.").ignored("Go's profiler has no counterpart here; perf works on the process"),
     setting(Section::Monitoring, "corrupt-check-time", Kind::Duration, "0s",

@@ -89,14 +89,16 @@ pub fn encode(path: &[u8]) -> String {
     out
 }
 
-/// Whether a path goes deeper than [`COMPONENTS_MAX`].
-pub fn is_too_deep(path: &[u8]) -> bool {
-    path.len() > COMPONENTS_MAX && path.split(|&b| b == b'/').count() > COMPONENTS_MAX + 1
+/// Whether a path with `more` components after it goes deeper than [`COMPONENTS_MAX`].
+pub fn is_too_deep(path: &[u8], more: usize) -> bool {
+    let components = path.iter().filter(|&&b| b == b'/').count() - usize::from(path == b"/");
+    components + more > COMPONENTS_MAX
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::mvcc::watch::is_tree_key;
 
     #[test]
     fn decoding() {
@@ -151,7 +153,11 @@ mod tests {
 
     #[test]
     fn depth() {
-        assert!(!is_too_deep("/a".repeat(COMPONENTS_MAX).as_bytes()));
-        assert!(is_too_deep("/a".repeat(COMPONENTS_MAX + 1).as_bytes()));
+        let deepest = "/a".repeat(COMPONENTS_MAX);
+        assert!(!is_too_deep(deepest.as_bytes(), 0) && is_tree_key(deepest.as_bytes()));
+        assert!(is_too_deep(deepest.as_bytes(), 1), "a name in it");
+        let deeper = "/a".repeat(COMPONENTS_MAX + 1);
+        assert!(is_too_deep(deeper.as_bytes(), 0) && !is_tree_key(deeper.as_bytes()));
+        assert!(!is_too_deep(b"/", COMPONENTS_MAX) && is_too_deep(b"/", COMPONENTS_MAX + 1));
     }
 }

@@ -350,7 +350,7 @@ impl Role {
         self.effects.push(Effect::Append { number, entries, hard_state, must_sync });
     }
 
-    /// Takes the crate's random election timeout out of its hands (DESIGN: runs must replay).
+    /// Takes the crate's random election timeout out of its hands, so that a run can be replayed.
     fn set_election_timeout(&mut self) {
         let raft = &mut self.node.raft;
         let (min, max) = (self.election_ticks, 2 * self.election_ticks);

@@ -97,10 +97,10 @@ fn yaml_as_etcd_reads_it() {
 #[test]
 fn json_and_toml_and_empty_files() {
     let json =
-        "{\"name\": \"j\", \"enable-v2\": false, \"initial-cluster\": \"j=http://localhost:2380\"}";
+        "{\"name\": \"j\", \"pre-vote\": false, \"initial-cluster\": \"j=http://localhost:2380\"}";
     for name in ["x.json", "x.yaml", "x"] {
         let config = from_file(name, json).unwrap().config;
-        assert_eq!((config.name.as_str(), config.enable_v2), ("j", false), "{name}");
+        assert_eq!((config.name.as_str(), config.pre_vote), ("j", false), "{name}");
     }
     let toml = "name = \"t\"\nwarning-apply-duration = \"1s\"\n[mailbox]\nraft-node = 1\n";
     for name in ["x.toml", "x"] {

@@ -126,3 +126,12 @@ fn the_etcd_style_example_loads() {
     assert_eq!(config.auto_compaction, AutoCompaction::Period(Duration::from_secs(3600)));
     assert_eq!(verify_bootstrap(&config), Ok(()));
 }
+
+#[test]
+fn the_single_member_loads_and_nothing_in_it_needs_a_word() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/single-member.toml");
+    let Loaded { config, notices } = loaded(&["--config-file", path.to_str().unwrap()], &[]);
+    assert_eq!((config.name.as_str(), notices.len()), ("callboard-1", 0), "{notices:?}");
+    assert_eq!(config.auto_compaction, Config::default().auto_compaction);
+    assert_eq!(verify_bootstrap(&config), Ok(()));
+}

@@ -286,7 +286,8 @@ async fn write(
     command: V2Command,
     no_value_on_success: bool,
 ) -> Result<Answer, V2Error> {
-    if is_too_deep(&command.path) {
+    let more = usize::from(matches!(command.op, V2Op::CreateInOrder(_))); // the name that it makes
+    if is_too_deep(&command.path, more) {
         let cause = format!("a path has at most {COMPONENTS_MAX} components");
         return Err(refused(RequestCode::InvalidField, cause));
     }

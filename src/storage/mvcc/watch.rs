@@ -54,7 +54,7 @@ impl SharedEvent {
 
 impl RevisionRecord {
     /// The v2 events of this revision: the directory's alone, or one for each key. Keys without a place
-    /// in the tree (DESIGN: no leading slash, an empty or dot component) have none.
+    /// in the tree (see [`is_tree_key`]) have none.
     pub fn v2_parts(&self) -> impl Iterator<Item = Part> + '_ {
         let dir = self.dir.is_some();
         let changes = if dir { 0 } else { self.changes.len() };
