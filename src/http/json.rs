@@ -16,6 +16,8 @@ pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// Bytes that may not stand for themselves; 0xE2 begins U+2028 and U+2029.
 const SPECIAL: [bool; 256] = {
     let mut table = [false; 256];
@@ -34,7 +36,6 @@ const SPECIAL: [bool; 256] = {
 };
 
 fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut plain_from = 0;
     let mut at = 0;
     while at < text.len() {
@@ -86,6 +87,14 @@ pub fn push_u64(out: &mut Vec<u8>, mut number: u64) {
         }
     }
     out.extend_from_slice(&digits[from..]);
+}
+
+/// Appends a number in lower-case hex, without leading zeros.
+pub fn push_hex(out: &mut Vec<u8>, number: u64) {
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        out.push(HEX[(number >> (4 * place) & 15) as usize]);
+    }
 }
 
 /// Appends a decimal number that may be negative.
@@ -208,6 +217,9 @@ mod tests {
             [(0, "0"), (7, "7"), (10, "10"), (u64::MAX, "18446744073709551615")]
         {
             assert_eq!(written(|out| push_u64(out, number)), expected);
+        }
+        for (number, expected) in [(0, "0"), (0xa0, "a0"), (u64::MAX, "ffffffffffffffff")] {
+            assert_eq!(written(|out| push_hex(out, number)), expected);
         }
         assert_eq!(written(|out| push_i64(out, -12)), "-12");
         assert_eq!(written(|out| push_i64(out, i64::MIN)), "-9223372036854775808");

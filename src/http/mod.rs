@@ -1,8 +1,8 @@
 //! The doors: what comes in over HTTP. A handler parses, sends one message, dresses the answer. Knows
 //! messages and published state, not the actors behind them.
 //!
-//! The way of a request: [`server`] runs actix-web's workers; [`service`] is what they call for each
-//! request; [`route`] looks at method and path and picks the handler; [`answer`] is what comes back.
+//! The way of a request: [`server`] runs actix's workers; [`stream`] is the connection, escaped where
+//! clients do not; [`service`] is what the workers call for each request; [`route`] looks at method and path and picks the handler; [`answer`] is what comes back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +23,7 @@ pub mod answer;
 pub mod body;
 pub mod cors;
 pub mod drain;
+pub mod framing;
 pub mod json;
 pub mod path;
 pub mod probes;
@@ -30,6 +31,7 @@ pub mod route;
 pub mod scrape;
 pub mod server;
 pub mod service;
+pub mod stream;
 pub mod v2;
 
 /// All that a handler may reach: shared by all workers.

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use crate::storage::mvcc::watch::DEPTH_MAX;
 
-/// The most components that a path may have: the tree shows nothing that lies deeper.
-pub const COMPONENTS_MAX: usize = DEPTH_MAX;
+/// The most components that a path may have: a tree that deep is answered by recursion. A child made
+/// in order (POST) is one of them.
+pub const COMPONENTS_MAX: usize = DEPTH_MAX - 1;
 
 /// A path escape that is no escape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_http::{
-    ConnectionType, Method, Payload, Request, StatusCode,
+    ConnectionType, Method, Payload, Request, StatusCode, Uri,
     header::{self, HeaderValue},
 };
 
@@ -46,7 +46,10 @@ pub fn route(doors: &Arc<Doors>, offer: Offer, mut request: Request) -> Routed {
 fn pick(doors: &Arc<Doors>, offer: Offer, request: &mut Request) -> Routed {
     let uri = request.uri().clone(); // shares the request's bytes
     let is_options = request.method() == Method::OPTIONS;
-    let Ok(decoded) = path::decode(uri.path().as_bytes()) else { return Routed::Now(bad_path()) };
+    let Ok(decoded) = path::decode(uri.path().as_bytes()) else { return Routed::Now(bad_target()) };
+    if !has_port(&uri) {
+        return Routed::Now(bad_target());
+    }
     if is_options {
         return Routed::Now(answer::empty(StatusCode::OK));
     }
@@ -120,7 +123,15 @@ fn is_below_or_none(rest: &[u8]) -> bool {
     rest.is_empty() || rest[0] == b'/'
 }
 
-fn bad_path() -> Answer {
+/// Whether the port in a target of the form `http://host:port/path`, if it is one, is a number.
+fn has_port(uri: &Uri) -> bool {
+    let Some(authority) = uri.authority() else { return true };
+    let host_end = authority.as_str().rfind(']').map_or(0, |end| end + 1);
+    let port = authority.as_str()[host_end..].rsplit_once(':').map_or("", |(_, port)| port);
+    port.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn bad_target() -> Answer {
     let mut answer = answer::text(StatusCode::BAD_REQUEST, &b"400 Bad Request"[..]);
     answer.head_mut().set_connection_type(ConnectionType::Close);
     answer

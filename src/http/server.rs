@@ -1,11 +1,12 @@
-//! The actor `HttpServer` owns the listeners and the worker pool. It takes [`Start`] and [`Drain`] from the node;
-//! its workers send proposals, reads and watch subscriptions.
+//! The actor `HttpServer` owns the listeners and the worker pool. It takes [`Start`] and [`Drain`] from
+//! the node; its workers send proposals, reads and watch subscriptions.
 //!
 //! The limits that it sets: the head of a request within 30 seconds and 128 KiB, idle connections for
 //! a time, so many connections in all (more wait in the listen queue: accepting pauses), and what a
 //! client does not read holds back only that client.
 
 use std::{
+    future::ready,
     io,
     net::TcpListener,
     sync::{Arc, atomic::Ordering},
@@ -13,13 +14,18 @@ use std::{
 };
 
 use actix::{Actor, Context, Handler, Message, ResponseFuture};
-use actix_web::{HttpServer as ActixServer, dev::ServerHandle};
+use actix_http::HttpService;
+use actix_service::ServiceFactoryExt as _;
+use actix_web::dev::{Server, ServerHandle, ServiceFactory, fn_service};
+use tokio::net::TcpStream;
 use tracing::{info, warn};
 
-use super::{Doors, service::DoorFactory};
+use super::{Doors, route::Offer, service::DoorFactory, stream::ClientStream};
 
 /// How long a client may take to send the head of its first request.
-const HEAD_SECONDS_MAX: u64 = 30;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection that ends may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the server is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,25 +93,23 @@ impl Handler<Start> for HttpServer {
     type Result = io::Result<()>;
 
     fn handle(&mut self, start: Start, _ctx: &mut Context<Self>) -> Self::Result {
-        let probes = start.probes.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let factory = DoorFactory::new(Arc::clone(&self.doors), probes);
         let ServerSettings { workers, connections_max, backlog, idle_timeout, drain_timeout } =
             self.settings;
         let workers = workers.max(1);
-        let mut server = ActixServer::new(move || factory.clone())
+        let mut server = Server::build()
             .workers(workers)
-            .max_connections(connections_max.div_ceil(workers))
-            .keep_alive(idle_timeout)
-            .client_request_timeout(Duration::from_secs(HEAD_SECONDS_MAX))
-            .client_disconnect_timeout(Duration::from_secs(5))
-            .h1_allow_half_closed(false) // or a parked watch would not notice that its client left
-            .tcp_nodelay(true)
+            .max_concurrent_connections(connections_max.div_ceil(workers))
             .shutdown_timeout(drain_timeout.as_secs())
             .disable_signals();
-        for listener in start.clients.into_iter().chain(start.probes) {
+        let clients = start.clients.into_iter().map(|listener| (listener, Offer::Everything));
+        let probes = start.probes.into_iter().map(|listener| (listener, Offer::Probes));
+        for (listener, offer) in clients.chain(probes) {
             let address = listener.local_addr()?;
             rustix::net::listen(&listener, backlog)?; // sets the length of the queue anew
-            server = server.listen(listener)?;
+            let doors = Arc::clone(&self.doors);
+            server = server.listen(address.to_string(), listener, move || {
+                connections(&doors, offer, idle_timeout)
+            })?;
             info!(%address, "serving HTTP");
         }
         let server = server.run();
@@ -117,6 +121,31 @@ impl Handler<Start> for HttpServer {
         });
         Ok(())
     }
+}
+
+/// What a worker does with each connection of a listener.
+fn connections(
+    doors: &Arc<Doors>,
+    offer: Offer,
+    idle_timeout: Duration,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
+    let drained = Arc::clone(doors);
+    let http = HttpService::build()
+        .keep_alive(idle_timeout)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(CLOSE_TIMEOUT)
+        .h1_allow_half_closed(false) // or a parked watch would not notice that its client left
+        .graceful_shutdown_signal(move || {
+            let doors = Arc::clone(&drained);
+            async move { doors.drain.given().await }
+        })
+        .h1(DoorFactory::new(Arc::clone(doors), offer));
+    fn_service(|tcp: TcpStream| {
+        _ = tcp.set_nodelay(true); // a connection without it works too
+        let peer = tcp.peer_addr().ok();
+        ready(Ok((ClientStream::new(tcp), peer)))
+    })
+    .and_then(http)
 }
 
 impl Handler<Drain> for HttpServer {

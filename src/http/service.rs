@@ -1,17 +1,16 @@
-//! What actix-web's workers call for each request: no router, no middleware, one plain service. It
-//! knows on which listener a request came in, and puts on the answer what all answers carry.
+//! What the workers call for each request: no router, no middleware, one plain service. It knows on
+//! which listener a request came in, and puts on the answer what all answers carry.
 
 use std::{
     convert::Infallible,
     future::{Ready, ready},
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use actix_http::Request;
-use actix_web::dev::{AppConfig, Service, ServiceFactory, always_ready};
+use actix_web::dev::{Service, ServiceFactory, always_ready};
 
 use super::{
     Doors,
@@ -20,35 +19,34 @@ use super::{
     route::{self, Offer},
 };
 
-/// Makes the service of each worker and listener.
+/// Makes the service of each worker for one listener.
 #[derive(Clone)]
 pub struct DoorFactory {
     doors: Arc<Doors>,
     cors: Cors,
-    probe_listeners: Arc<[SocketAddr]>,
+    offer: Offer,
 }
 
 impl DoorFactory {
-    /// Serves everything, but on `probe_listeners` only probes and metrics.
-    pub fn new(doors: Arc<Doors>, probe_listeners: Vec<SocketAddr>) -> DoorFactory {
+    /// For a listener that offers this.
+    pub fn new(doors: Arc<Doors>, offer: Offer) -> DoorFactory {
         let cors = Cors::new(&doors.settings.cors);
-        DoorFactory { doors, cors, probe_listeners: probe_listeners.into() }
+        DoorFactory { doors, cors, offer }
     }
 }
 
 impl ServiceFactory<Request> for DoorFactory {
     type Response = Answer;
     type Error = Infallible;
-    type Config = AppConfig;
+    type Config = ();
     type Service = DoorService;
     type InitError = ();
     type Future = Ready<Result<DoorService, ()>>;
 
-    fn new_service(&self, config: AppConfig) -> Self::Future {
-        crate::actors::mailbox::courier::start(); // runs on the worker's own thread, once for each listener
-        let probes_only = self.probe_listeners.contains(&config.local_addr());
-        let offer = if probes_only { Offer::Probes } else { Offer::Everything };
-        ready(Ok(DoorService { doors: Arc::clone(&self.doors), cors: self.cors.clone(), offer }))
+    fn new_service(&self, (): ()) -> Self::Future {
+        crate::actors::mailbox::courier::start(); // runs on the worker's own thread
+        let (doors, cors, offer) = (Arc::clone(&self.doors), self.cors.clone(), self.offer);
+        ready(Ok(DoorService { doors, cors, offer }))
     }
 }
 

@@ -34,6 +34,14 @@ pub enum RecoveryError {
     /// The log failed.
     #[error(transparent)]
     Wal(#[from] WalError),
+    /// The log begins behind a snapshot, and no snapshot that it continues checks.
+    #[error("{invalid}: no snapshot that checks is left, and the log does not reach back: {error}")]
+    NoValidSnapshot {
+        /// Each that does not check, and why.
+        invalid: String,
+        /// What the log lacks.
+        error: WalError,
+    },
     /// A snapshot checks, but its records are not a state that this version knows.
     #[error("snapshot {name}: {error}")]
     State {
@@ -143,7 +151,9 @@ fn read_and_open(
         Some(meta) => (meta.index, meta.term),
         None => (Index(0), Term(0)),
     };
-    let mut replay = WalReplay::open(Arc::clone(disk), wal_dir, options, from, from_term)?;
+    let with_snapshots = |error| blame_snapshots(error, &newest.invalid);
+    let mut replay = WalReplay::open(Arc::clone(disk), wal_dir, options, from, from_term)
+        .map_err(with_snapshots)?;
     let state = loaded.unwrap_or_else(|| genesis(replay.meta()));
     let mut log = Applier::new(state, from, from_term);
     let mut records = 0_u64;
@@ -155,6 +165,7 @@ fn read_and_open(
             on_progress(Stage::Log(progress.bytes_done, progress.bytes_total));
         }
     }
+    replay.check_base().map_err(with_snapshots)?;
     let report = replay.report().clone();
     log.apply_committed(report.hard_state.commit)?;
     let applied = log.state.applied_index;
@@ -174,6 +185,18 @@ fn read_and_open(
         replayed: applied.0 - from.0,
     };
     Ok((recovered, replay))
+}
+
+/// A log that lacks its snapshot is not at fault if that snapshot is there and does not check.
+fn blame_snapshots(error: WalError, invalid: &[InvalidSnapshot]) -> RecoveryError {
+    match error {
+        WalError::StartsTooLate { .. } | WalError::NeedsSnapshot { .. } if !invalid.is_empty() => {
+            let invalid: Vec<_> = invalid.iter().map(|i| i.error.to_string()).collect();
+            let invalid = invalid.join("; ");
+            RecoveryError::NoValidSnapshot { invalid, error }
+        }
+        error => error.into(),
+    }
 }
 
 fn load(

@@ -192,8 +192,9 @@ impl V2Error {
 
 /// Names the cluster in an answer.
 pub fn set_cluster_id(answer: &mut Answer, doors: &Doors) {
-    let id = format!("{:x}", doors.published.identity.cluster_id);
-    answer::set_header(answer, &X_ETCD_CLUSTER_ID, id.into_bytes());
+    let mut id = Vec::with_capacity(16);
+    json::push_hex(&mut id, doors.published.identity.cluster_id.0);
+    answer::set_header(answer, &X_ETCD_CLUSTER_ID, id);
 }
 
 /// Names the cluster and its numbers in an answer that succeeded.

@@ -10,5 +10,5 @@ pub mod record;
 mod state;
 pub mod watch;
 
-pub use apply::{Applied, LeaseChange, Outcome};
+pub use apply::{Applied, CompactError, LeaseChange, Outcome};
 pub use state::{Member, State};

@@ -302,7 +302,8 @@ impl WalReplay {
         if self.base > self.from { self.base } else { Index(0) }
     }
 
-    fn check_base(&self) -> Result<(), WalError> {
+    /// Once all is read: whether the snapshot is there that the log continues.
+    pub(in crate::storage) fn check_base(&self) -> Result<(), WalError> {
         if self.base > self.from {
             let (dir, index) = (self.dir.clone(), self.base);
             return Err(WalError::NeedsSnapshot { dir, index });

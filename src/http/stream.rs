@@ -1,0 +1,72 @@
+//! A client's connection as the HTTP parser sees it: its bytes, with request targets escaped.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::framing::Framing;
+
+/// See the head of the module.
+#[derive(Debug)]
+pub struct ClientStream {
+    tcp: TcpStream,
+    framing: Framing,
+    /// Escaped, not yet read by the parser.
+    escaped: Bytes,
+}
+
+impl ClientStream {
+    /// At the beginning of a conversation.
+    pub fn new(tcp: TcpStream) -> ClientStream {
+        ClientStream { tcp, framing: Framing::default(), escaped: Bytes::new() }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.escaped.is_empty() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
+            let Some(escaped) = this.framing.pass(&buf.filled()[before..]) else {
+                return Poll::Ready(Ok(()));
+            };
+            buf.set_filled(before);
+            this.escaped = Bytes::from(escaped);
+        }
+        let len = this.escaped.len().min(buf.remaining());
+        buf.put_slice(&this.escaped[..len]);
+        this.escaped.advance(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
