@@ -103,7 +103,7 @@ impl Default for Sizes {
 impl Member {
     pub async fn start(sizes: Sizes) -> Member {
         let identity = Identity {
-            cluster_id: ClusterId(0xc0ffee),
+            cluster_id: ClusterId(0x00c0_ffee),
             member_id: MemberId(0xa),
             name: "one".to_owned(),
         };
