@@ -32,7 +32,7 @@ use crate::{
         store::{
             Cancel, Subscribe,
             compactor::{Compactor, Retention},
-            host::{Meet, Store},
+            host::{Meet, Pace, Store},
             role::Role as StoreRole,
         },
         wal_writer::{self, Control, WalFigures, role::Role as WalRole},
@@ -51,6 +51,7 @@ use crate::{
         disk::{Disk, RealDisk},
         v2_tree::stats::V2Stats,
     },
+    telemetry::Telemetry,
     types::Index,
 };
 
@@ -92,15 +93,15 @@ pub enum RunError {
 }
 
 /// Runs a member until it is told to stop.
-pub fn run(config: &Config) -> Result<(), RunError> {
+pub fn run(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     boot::stop_on_panic();
     let system = actix::System::new();
-    let result = system.block_on(serve(config));
+    let result = system.block_on(serve(config, telemetry));
     actix::System::current().stop();
     result
 }
 
-async fn serve(config: &Config) -> Result<(), RunError> {
+async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     let signals = signals::Signals::listen().map_err(system("listening for signals"))?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let opened = boot::open(&disk, config)?;
@@ -108,7 +109,7 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let metrics_listeners = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
     let core = Core::start(config, &disk, opened, &metrics)?;
-    let doors = Arc::new(core.doors(config));
+    let doors = Arc::new(core.doors(config, telemetry));
     core.publish_member(config).await?;
     let settings = ServerSettings { workers: config.http_workers, ..ServerSettings::default() };
     let server = HttpServer::new(Arc::clone(&doors), settings).start();
@@ -214,8 +215,10 @@ impl Core {
         let arbiter = Arbiter::new();
         let store = {
             let (published, stats) = (Arc::clone(&published), Arc::clone(&stats));
+            let pace =
+                Pace { metrics: Arc::clone(metrics), warn_after: config.warning_apply_duration };
             Store::start_in_arbiter(&arbiter.handle(), move |_| {
-                Store::new(store_role, published, stats)
+                Store::new(store_role, published, stats, pace)
             })
         };
         let (append, wal_control, inbox) = wal_writer::host::channels(gauges.wal_writer);
@@ -289,7 +292,7 @@ impl Core {
         })
     }
 
-    fn doors(&self, config: &Config) -> Doors {
+    fn doors(&self, config: &Config, telemetry: Telemetry) -> Doors {
         let raft_node = self.raft_node.clone();
         Doors {
             propose: Mailbox::<Propose>::new(
@@ -308,11 +311,14 @@ impl Core {
             published: Arc::clone(&self.published),
             stats: Arc::clone(&self.stats),
             metrics: Arc::clone(&self.metrics),
+            telemetry: Some(telemetry),
             drain: http::drain::DrainSignal::default(),
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
                 watch_capacity: config.mailbox.watch,
                 cors: config.cors.clone(),
+                enable_v2: config.enable_v2,
+                host_whitelist: config.host_whitelist.clone(),
                 // etcd's: 5 s for a slow disk, and two elections.
                 request_timeout: Duration::from_millis(5000 + 2 * config.election_timeout_ms),
                 start_time: wall_clock(),

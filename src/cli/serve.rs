@@ -33,14 +33,17 @@ pub(super) fn run(
             return error.exit_status().code();
         }
     };
-    if let Err(error) = Telemetry::init(&config) {
-        streams.complain(error);
-        return ExitStatus::Failure.code();
-    }
+    let telemetry = match Telemetry::init(&config) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            streams.complain(error);
+            return ExitStatus::Failure.code();
+        }
+    };
     for notice in &notices {
         tracing::warn!("{notice}");
     }
-    match node::run(&config) {
+    match node::run(&config, telemetry) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!(%error, "stopped");

@@ -313,7 +313,7 @@ pub const SETTINGS: &[Setting] = &[
 
     // Clients
     setting(Section::Clients, "enable-v2", Kind::Bool, "true",
-        "Serve the v2 API under /v2. etcd's default is false.").not_yet("serving without the v2 API"),
+        "Serve the v2 API under /v2. etcd's default is false."),
     setting(Section::Clients, "max-request-bytes", NUMBER, "1572864",
         "Bytes of the largest request.").agree(),
     setting(Section::Clients, "http-workers", Kind::Count(0, 1024), "0",
@@ -321,7 +321,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Clients, "cors", Kind::Origins, "*",
         "Origins whose pages may call this server, joined by commas; * or empty is all."),
     setting(Section::Clients, "host-whitelist", Kind::List, "*",
-        "Host names under which clients may call this server without TLS, joined by commas; * or empty is all.").not_yet("a look at the host name that clients ask for"),
+        "Host names under which clients may call this server without TLS, joined by commas; * or empty is all."),
     setting(Section::Clients, "max-txn-ops", NUMBER, "128",
         "Operations in one transaction.").later(GRPC).agree(),
     setting(Section::Clients, "max-concurrent-streams", Kind::Count(0, 4_294_967_295), "4294967295",
@@ -360,7 +360,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Monitoring, "listen-metrics-urls", Kind::Urls, "",
         "Where /metrics and the probes are served besides the client port."),
     setting(Section::Monitoring, "warning-apply-duration", Kind::Duration, "100ms",
-        "Applying an entry that takes longer is logged.").aka(&["experimental-warning-apply-duration"]).later(SLOW),
+        "Applying a batch of entries that takes longer is logged.").aka(&["experimental-warning-apply-duration"]),
     setting(Section::Monitoring, "warning-unary-request-duration", Kind::Duration, "300ms",
         "A request that takes longer is logged.").aka(&["experimental-warning-unary-request-duration"]).later(SLOW),
     setting(Section::Monitoring, "enable-pprof", Kind::Bool, "false",

@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     published::Published,
     storage::v2_tree::stats::V2Stats,
+    telemetry::Telemetry,
 };
 
 pub mod answer;
@@ -24,7 +25,9 @@ pub mod body;
 pub mod cors;
 pub mod drain;
 pub mod framing;
+pub mod host_names;
 pub mod json;
+pub mod log_level;
 pub mod path;
 pub mod probes;
 pub mod route;
@@ -52,6 +55,8 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Limits and manners.
     pub settings: DoorSettings,
+    /// Changes the log's level; none where there is no log to change.
+    pub telemetry: Option<Telemetry>,
     /// Tells parked watches that the member shuts down; given by [`server::HttpServer`] on its drain.
     pub drain: drain::DrainSignal,
 }
@@ -67,6 +72,10 @@ pub struct DoorSettings {
     pub cors: Vec<String>,
     /// How long a write or a linearizable read may take before 300 `request timed out`.
     pub request_timeout: Duration,
+    /// `--enable-v2`: whether `/v2` is there.
+    pub enable_v2: bool,
+    /// `--host-whitelist`: the host names that a client may have used; `*` allows all.
+    pub host_whitelist: Vec<String>,
     /// When the process started, for `/v2/stats/self` (RFC 3339).
     pub start_time: crate::types::UnixNanos,
 }

@@ -5,9 +5,8 @@ use std::borrow::Cow;
 
 use crate::storage::mvcc::watch::DEPTH_MAX;
 
-/// The most components that a path may have: a tree that deep is answered by recursion. A child made
-/// in order (POST) is one of them.
-pub const COMPONENTS_MAX: usize = DEPTH_MAX - 1;
+/// The most components that a path may have: a tree that deep is answered by recursion.
+pub const COMPONENTS_MAX: usize = DEPTH_MAX;
 
 /// A path escape that is no escape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +90,7 @@ pub fn encode(path: &[u8]) -> String {
 
 /// Whether a path with `more` components after it goes deeper than [`COMPONENTS_MAX`].
 pub fn is_too_deep(path: &[u8], more: usize) -> bool {
-    let components = path.iter().filter(|&&b| b == b'/').count() - usize::from(path == b"/");
+    let components = path.split(|&b| b == b'/').skip(1).filter(|part| !part.is_empty()).count();
     components + more > COMPONENTS_MAX
 }
 

@@ -14,7 +14,7 @@ use actix_http::{
 use super::{
     Doors,
     answer::{self, Answer},
-    body, path, probes, scrape,
+    body, host_names, log_level, path, probes, scrape,
     service::Routed,
     v2,
 };
@@ -49,6 +49,9 @@ fn pick(doors: &Arc<Doors>, offer: Offer, request: &mut Request) -> Routed {
     let Ok(decoded) = path::decode(uri.path().as_bytes()) else { return Routed::Now(bad_target()) };
     if !has_port(&uri) {
         return Routed::Now(bad_target());
+    }
+    if !host_names::is_allowed(&doors.settings.host_whitelist, request.head()) {
+        return Routed::Now(host_names::refused());
     }
     if is_options {
         return Routed::Now(answer::empty(StatusCode::OK));
@@ -92,6 +95,12 @@ fn probe(doors: &Arc<Doors>, path: &[u8], query: &str, method: &Method) -> Optio
 }
 
 fn door(doors: &Arc<Doors>, path: &[u8], query: &str, request: &mut Request) -> Routed {
+    if path == b"/config/local/log" {
+        return log_level::answer(doors, request);
+    }
+    if path.starts_with(b"/v2/") && !doors.settings.enable_v2 {
+        return Routed::Now(answer::not_found());
+    }
     if let Some(key) = path.strip_prefix(b"/v2/keys").filter(|rest| is_below_or_none(rest)) {
         return v2::keys::answer(doors, key, query, request);
     }

@@ -18,7 +18,7 @@ use callboard::{
         raft_node::{Propose, ReadIndex},
         store::{
             compactor::{Compactor, Retention},
-            host::{ApplyBatch, Store},
+            host::{ApplyBatch, Pace, Store},
             role::{Committed, Role},
         },
     },
@@ -120,14 +120,15 @@ impl Member {
         published.raft.commit.store(5, Ordering::Release);
         let stats = Arc::new(V2Stats::default());
         let role = Role::new(MemberId(0xa), state, Compactor::new(Retention::Off, 0), NOW);
-        let store = Store::new(role, Arc::clone(&published), Arc::clone(&stats)).start();
+        let metrics = Metrics::new();
+        let pace = Pace { metrics: Arc::clone(&metrics), warn_after: Duration::MAX };
+        let store = Store::new(role, Arc::clone(&published), Arc::clone(&stats), pace).start();
         let hold = Arc::new(AtomicBool::new(false));
         let log =
             Log { store: store.clone(), hold: Arc::clone(&hold), held: Vec::new(), last: Index(0) }
                 .start();
         let raft_gauge = Gauge::new("raft-node", sizes.propose_capacity);
         let store_gauge = Gauge::new("store", 64);
-        let metrics = Metrics::new();
         metrics.register_mailbox(Arc::clone(&raft_gauge));
         metrics.register_mailbox(Arc::clone(&store_gauge));
         let doors = Arc::new(Doors {
@@ -142,9 +143,12 @@ impl Member {
                 max_request_bytes: sizes.request_bytes,
                 watch_capacity: sizes.watch_capacity,
                 cors: urls("*"),
+                enable_v2: true,
+                host_whitelist: urls("*"),
                 request_timeout: Duration::from_secs(2),
                 start_time: NOW,
             },
+            telemetry: None,
             drain: DrainSignal::default(),
         });
         let settings = ServerSettings { workers: 2, ..ServerSettings::default() };

@@ -13,11 +13,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 #[derive(Clone, Debug)]
 pub struct Courier(UnboundedSender<Vec<Waker>>);
 
+/// Wake-ups by the thread that they go to.
+type Outbox = Vec<(Courier, Vec<Waker>)>;
+
 thread_local! {
     /// The courier of this thread, if its tasks want to be woken together.
     static OWN: RefCell<Option<Courier>> = const { RefCell::new(None) };
     /// Wake-ups of the batch that this thread works on.
-    static OUTBOX: RefCell<Option<Vec<(Courier, Vec<Waker>)>>> = const { RefCell::new(None) };
+    static OUTBOX: RefCell<Option<Outbox>> = const { RefCell::new(None) };
 }
 
 /// Gives this thread a courier, once. Must be called inside a local task set.

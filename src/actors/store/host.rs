@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, Context, Handler, Message, Recipient};
@@ -22,6 +23,7 @@ use crate::{
         },
     },
     command::ProposalId,
+    metrics::Metrics,
     published::Published,
     storage::{
         mvcc::{Applied, watch::SharedEvent},
@@ -41,11 +43,38 @@ pub struct Meet {
     pub propose: Recipient<ProposeOwn>,
 }
 
+/// Measures batches, and logs those that take long.
+pub struct Pace {
+    /// Histograms.
+    pub metrics: Arc<Metrics>,
+    /// `--warning-apply-duration`.
+    pub warn_after: Duration,
+}
+
+impl Pace {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the host measures its work; the role sees no clock"
+    )]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    fn note(&self, started: Instant, entries: usize) {
+        let took = Pace::now().saturating_duration_since(started);
+        self.metrics.apply_seconds.observe(took.as_secs_f64());
+        if took > self.warn_after {
+            tracing::warn!(?took, entries, "apply request took too long");
+        }
+    }
+}
+
 /// See the head of the module.
 pub struct Store {
     role: Role,
     published: Arc<Published>,
     stats: Arc<V2Stats>,
+    pace: Pace,
     raft_node: Option<Meet>,
     waiting: Waiting,
     subscribing: BTreeMap<SubscriptionId, (Reply<Result<SubscriptionId, SubscribeError>>, Sink)>,
@@ -55,11 +84,12 @@ pub struct Store {
 
 impl Store {
     /// An actor that is yet to be started.
-    pub fn new(role: Role, published: Arc<Published>, stats: Arc<V2Stats>) -> Self {
+    pub fn new(role: Role, published: Arc<Published>, stats: Arc<V2Stats>, pace: Pace) -> Self {
         Store {
             role,
             published,
             stats,
+            pace,
             raft_node: None,
             waiting: Waiting::new(),
             subscribing: BTreeMap::new(),
@@ -76,7 +106,12 @@ impl Store {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Publish => self.published.state.store(Arc::new(self.role.state().clone())),
+            Effect::Publish => {
+                let started = Pace::now();
+                self.published.state.store(Arc::new(self.role.state().clone()));
+                let took = Pace::now().saturating_duration_since(started);
+                self.pace.metrics.backend_commit_seconds.observe(took.as_secs_f64());
+            }
             Effect::Answer(id, applied) => {
                 if let Some(reply) = self.waiting.remove(&id) {
                     _ = reply.send(Ok(applied)); // or the caller has gone
@@ -171,7 +206,9 @@ impl Handler<ApplyBatch> for Store {
 
     fn handle(&mut self, batch: ApplyBatch, _ctx: &mut Self::Context) {
         self.waiting.extend(batch.waiting);
+        let (started, entries) = (Pace::now(), batch.entries.len());
         courier::together(|| self.feed(Input::Apply(batch.entries)));
+        self.pace.note(started, entries);
     }
 }
 

@@ -151,7 +151,8 @@ impl WalThread {
         let (figures, stats) = (&self.outbox.figures, self.role.wal().stats());
         let since = self.role.bytes_since_snapshot();
         figures.bytes_since_snapshot.store(since, Ordering::Release);
-        figures.bytes_appended.store(stats.bytes_appended, Ordering::Relaxed);
+        let before = figures.bytes_appended.swap(stats.bytes_appended, Ordering::Relaxed);
+        self.outbox.metrics.wal_write_bytes.inc_by(stats.bytes_appended - before);
         figures.syncs.store(stats.syncs, Ordering::Relaxed);
         figures.segments.store(stats.segments, Ordering::Relaxed);
         figures.segment_bytes.store(stats.segment_bytes, Ordering::Relaxed);

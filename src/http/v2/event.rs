@@ -115,18 +115,20 @@ fn push_node(out: &mut Vec<u8>, node: &V2Node, now: UnixNanos) {
 mod tests {
     use super::*;
     use crate::{
-        storage::mvcc::record::{DirRecord, KeyRecord},
+        storage::mvcc::record::{DirRecord, KeyHead, KeyRecord},
         types::{LeaseId, Revision},
     };
 
     const SECOND: u64 = 1_000_000_000;
 
     fn file(key: &[u8], value: &[u8], expires: u64) -> V2Node {
-        let mut record = KeyRecord::new(key, value);
-        record.mod_revision = Revision(5);
-        record.create_revision = Revision(4);
-        record.expires = UnixNanos(expires);
-        V2Node::file(&Arc::new(record))
+        let head = KeyHead {
+            mod_revision: Revision(5),
+            create_revision: Revision(4),
+            expires: UnixNanos(expires),
+            ..KeyHead::default()
+        };
+        V2Node::file(&KeyRecord::new(key, value, head))
     }
 
     fn dir(path: &'static str, children: Option<Vec<V2Node>>) -> V2Node {

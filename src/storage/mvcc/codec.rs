@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 
 use super::{
     record::{
-        Action, Change, DirBefore, DirChange, DirRecord, KeyRecord, LeaseRecord, RevisionRecord,
+        Action, Change, DirBefore, DirChange, DirRecord, KeyHead, KeyRecord, LeaseRecord,
+        RevisionRecord,
     },
     state::{Member, State},
 };
@@ -137,14 +138,15 @@ impl<'a> InlineKey<'a> {
         }
     }
 
-    fn record(&self) -> Arc<KeyRecord> {
-        let mut record = KeyRecord::new(self.key, self.value);
-        record.create_revision = self.create;
-        record.mod_revision = self.modified;
-        record.version = self.version;
-        record.lease = self.lease;
-        record.expires = self.expires;
-        Arc::new(record)
+    fn record(&self) -> KeyRecord {
+        let head = KeyHead {
+            create_revision: self.create,
+            mod_revision: self.modified,
+            version: self.version,
+            lease: self.lease,
+            expires: self.expires,
+        };
+        KeyRecord::new(self.key, self.value, head)
     }
 }
 
@@ -208,13 +210,13 @@ pub fn digest(state: &State) -> u32 {
     crc
 }
 
-fn key_wire<'a>(state: &State, record: &'a Arc<KeyRecord>) -> KeyWire<'a> {
+fn key_wire<'a>(state: &State, record: &'a KeyRecord) -> KeyWire<'a> {
     if record.mod_revision > state.compacted {
         let revision = state.history.get(&record.mod_revision).expect("history is whole");
         let at = revision
             .changes
             .iter()
-            .rposition(|c| c.after.as_ref().is_some_and(|after| Arc::ptr_eq(after, record)));
+            .rposition(|c| c.after.as_ref().is_some_and(|after| after.key() == record.key()));
         if let Some(at) = at {
             return KeyWire { at: Some((record.mod_revision, at as u32)), inline: None };
         }
@@ -225,7 +227,7 @@ fn key_wire<'a>(state: &State, record: &'a Arc<KeyRecord>) -> KeyWire<'a> {
 fn revision_wire<'a>(state: &State, record: &'a RevisionRecord) -> RevisionWire<'a> {
     let changes = record.changes.iter().map(|change| ChangeWire {
         before: change.before.as_ref().map(|before| key_wire(state, before)),
-        after: change.after.as_ref().map(|after| InlineKey::of(after)),
+        after: change.after.as_ref().map(InlineKey::of),
     });
     let dir = record.dir.as_ref().map(|change| {
         let (before_dir, before_file) = match &change.before {
@@ -261,7 +263,7 @@ pub struct Loader {
     leases: Vec<Arc<LeaseRecord>>,
     dirs: Vec<Arc<DirRecord>>,
     history: Vec<Arc<RevisionRecord>>,
-    keys: Vec<Arc<KeyRecord>>,
+    keys: Vec<KeyRecord>,
 }
 
 impl Loader {
@@ -348,14 +350,14 @@ impl Loader {
         }
     }
 
-    fn key(&self, bytes: &[u8]) -> Result<Arc<KeyRecord>, CodecError> {
+    fn key(&self, bytes: &[u8]) -> Result<KeyRecord, CodecError> {
         let (_, wire): (u8, KeyWire<'_>) = rmp_serde::from_slice(bytes)
             .map_err(|source| CodecError::Malformed { number: self.number, source })?;
         self.resolve(&wire)
     }
 
     /// The record that a wire form stands for; a place must lie in the history read so far.
-    fn resolve(&self, wire: &KeyWire<'_>) -> Result<Arc<KeyRecord>, CodecError> {
+    fn resolve(&self, wire: &KeyWire<'_>) -> Result<KeyRecord, CodecError> {
         if let Some(inline) = &wire.inline {
             return Ok(inline.record());
         }

@@ -4,22 +4,26 @@
 //! Records never change once made; they are shared by reference between the current state, history,
 //! published views, watchers and snapshots.
 
-use std::sync::Arc;
+use std::{fmt, ops::Deref, sync::Arc};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use triomphe::ThinArc;
 
 use crate::{
     storage::tree::Item,
     types::{LeaseId, Revision, UnixNanos},
 };
 
-/// One version of a key. Key and value share one allocation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KeyRecord {
-    data: Bytes,
-    key_len: u32,
+/// One version of a key. Head, key and value share one allocation, so that looking a key up in the tree
+/// costs one miss of the cache for each key that it is compared with; clones share it.
+#[derive(Clone, PartialEq)]
+pub struct KeyRecord(ThinArc<(KeyHead, u32), u8>);
+
+/// What a version of a key is, besides key and value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyHead {
     /// When the key was created (after its last deletion).
     pub create_revision: Revision,
     /// When this version was written.
@@ -33,40 +37,53 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    /// A first version; the numbers are the caller's to set.
-    pub fn new(key: &[u8], value: &[u8]) -> Self {
-        let mut data = BytesMut::with_capacity(key.len() + value.len());
-        data.put_slice(key);
-        data.put_slice(value);
-        KeyRecord {
-            data: data.freeze(),
-            key_len: key.len() as u32,
-            create_revision: Revision(0),
-            mod_revision: Revision(0),
-            version: 1,
-            lease: LeaseId(0),
-            expires: UnixNanos(0),
-        }
+    /// A version of `key`.
+    pub fn new(key: &[u8], value: &[u8], head: KeyHead) -> Self {
+        /// Longer ones are put together on the heap.
+        const ON_STACK: usize = 512;
+        let mut data = SmallVec::<[u8; ON_STACK]>::with_capacity(key.len() + value.len());
+        data.extend_from_slice(key);
+        data.extend_from_slice(value);
+        KeyRecord(ThinArc::from_header_and_slice((head, key.len() as u32), &data))
+    }
+
+    fn key_len(&self) -> usize {
+        self.0.header.header.1 as usize
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        &self.data[..self.key_len as usize]
+        &self.0.slice[..self.key_len()]
     }
 
     /// The value.
     pub fn value(&self) -> &[u8] {
-        &self.data[self.key_len as usize..]
+        &self.0.slice[self.key_len()..]
     }
 
     /// Bytes of key and value together.
     pub fn len(&self) -> usize {
-        self.data.len()
+        self.0.slice.len()
     }
 
     /// Whether key and value are both empty.
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.0.slice.is_empty()
+    }
+}
+
+impl Deref for KeyRecord {
+    type Target = KeyHead;
+
+    fn deref(&self) -> &KeyHead {
+        &self.0.header.header.0
+    }
+}
+
+impl fmt::Debug for KeyRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, value) = (self.key().escape_ascii(), self.value().escape_ascii());
+        write!(f, "{key} = {value} {:?}", **self)
     }
 }
 
@@ -160,9 +177,9 @@ impl Action {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The version before; none if the key did not exist.
-    pub before: Option<Arc<KeyRecord>>,
+    pub before: Option<KeyRecord>,
     /// The version after; none if the key was deleted.
-    pub after: Option<Arc<KeyRecord>>,
+    pub after: Option<KeyRecord>,
 }
 
 impl Change {
@@ -191,7 +208,7 @@ pub enum DirBefore {
     /// A directory.
     Dir(Arc<DirRecord>),
     /// A file, replaced by the directory.
-    File(Arc<KeyRecord>),
+    File(KeyRecord),
 }
 
 /// All that one revision did.
@@ -222,19 +239,22 @@ impl RevisionRecord {
     pub fn superseded_bytes(&self) -> usize {
         const RECORD_BYTES: usize = 160; // the record's own allocations, measured
         let values: usize =
-            self.changes.iter().filter_map(|c| c.before.as_ref()).map(|r| r.len()).sum();
+            self.changes.iter().filter_map(|c| c.before.as_ref()).map(KeyRecord::len).sum();
         RECORD_BYTES + values
     }
 }
 
-impl Item for Arc<KeyRecord> {
+/// A key in an inner node of the tree; short ones are in the node itself.
+pub(crate) type KeySeparator = SmallVec<[u8; 32]>;
+
+impl Item for KeyRecord {
     type Key = [u8];
-    type Separator = Bytes;
+    type Separator = KeySeparator;
     fn key(&self) -> &[u8] {
         KeyRecord::key(self)
     }
-    fn separator(&self) -> Bytes {
-        Bytes::copy_from_slice(KeyRecord::key(self))
+    fn separator(&self) -> KeySeparator {
+        KeySeparator::from_slice(KeyRecord::key(self))
     }
 }
 

@@ -37,7 +37,7 @@ pub struct State {
     pub revision: Revision,
     /// History up to and including this revision is forgotten (reads at it still work); 0 if never.
     pub compacted: Revision,
-    pub(crate) keys: Tree<Arc<KeyRecord>>,
+    pub(crate) keys: Tree<KeyRecord>,
     pub(crate) dirs: Tree<Arc<DirRecord>>,
     pub(crate) leases: Tree<Arc<LeaseRecord>>,
     /// Revisions after `compacted`; may still hold some before it that are being freed bit by bit.
@@ -74,7 +74,7 @@ impl State {
     }
 
     /// The current version of `key`.
-    pub fn key(&self, key: &[u8]) -> Option<&Arc<KeyRecord>> {
+    pub fn key(&self, key: &[u8]) -> Option<&KeyRecord> {
         self.keys.get(key)
     }
 
@@ -148,7 +148,7 @@ impl State {
         self.history.first().is_some_and(|record| record.revision < self.oldest_revision())
     }
 
-    pub(crate) fn put_key(&mut self, record: Arc<KeyRecord>) {
+    pub(crate) fn put_key(&mut self, record: KeyRecord) {
         self.live_bytes += record.len() as u64;
         if let Some(before) = self.keys.insert(record) {
             self.live_bytes -= before.len() as u64;

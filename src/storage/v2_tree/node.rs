@@ -1,7 +1,5 @@
 //! How v2 sees a record: nodes and events. No JSON here; the door dresses them.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::{
@@ -31,7 +29,7 @@ pub struct V2Node {
 #[derive(Clone, Debug, PartialEq)]
 pub enum V2Kind {
     /// A file: its record holds the value.
-    File(Arc<KeyRecord>),
+    File(KeyRecord),
     /// A file whose value is not told: the node of a delete or expire event.
     Gone,
     /// A directory, with its children where they were asked for.
@@ -105,10 +103,10 @@ impl V2Event {
 
 impl V2Node {
     /// A file.
-    pub fn file(record: &Arc<KeyRecord>) -> V2Node {
+    pub fn file(record: &KeyRecord) -> V2Node {
         V2Node {
             key: Bytes::copy_from_slice(record.key()),
-            kind: V2Kind::File(Arc::clone(record)),
+            kind: V2Kind::File(record.clone()),
             expires: Some(record.expires).filter(|at| at.0 != 0),
             modified: record.mod_revision,
             created: record.create_revision,

@@ -12,8 +12,8 @@ use crate::{
     storage::mvcc::{
         LeaseChange, State,
         record::{
-            Action, Change, DirBefore, DirChange, DirRecord, KeyRecord, LeaseHolder, LeaseRecord,
-            RevisionRecord,
+            Action, Change, DirBefore, DirChange, DirRecord, KeyHead, KeyRecord, LeaseHolder,
+            LeaseRecord, RevisionRecord,
         },
         watch::{bounds_below, is_tree_key},
     },
@@ -30,7 +30,7 @@ pub struct Writer<'a> {
 
 /// What a path leads to.
 enum Found {
-    File(Arc<KeyRecord>),
+    File(KeyRecord),
     Dir(Arc<DirRecord>),
 }
 
@@ -105,18 +105,18 @@ impl<'a> Writer<'a> {
         let action = if replace { Action::Set } else { Action::Create };
         self.add_dirs(new_parents);
         if !write.dir {
-            let value: &[u8] = match &before {
+            let kept = before.clone();
+            let value: &[u8] = match &kept {
                 Some(file) if refresh => file.value(),
                 _ => &write.value,
             };
-            let mut file = KeyRecord::new(path, value);
-            file.create_revision = revision;
-            return Ok(self.put_file(action, before, file, write.ttl, refresh));
+            let head = KeyHead { create_revision: revision, version: 1, ..KeyHead::default() };
+            return Ok(self.put_file(action, before, (path, value), head, (write.ttl, refresh)));
         }
         let mut changes = SmallVec::new();
         if let Some(file) = &before {
             self.take_key(file);
-            changes.push(Change { before: Some(Arc::clone(file)), after: None });
+            changes.push(Change { before: Some(file.clone()), after: None });
         }
         let mut dir = DirRecord {
             path: Bytes::copy_from_slice(path),
@@ -206,11 +206,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The file at `path`, if it compares.
-    fn find_compared(
-        &self,
-        path: &[u8],
-        compare: &V2Compare,
-    ) -> Result<Arc<KeyRecord>, V2StoreError> {
+    fn find_compared(&self, path: &[u8], compare: &V2Compare) -> Result<KeyRecord, V2StoreError> {
         let Found::File(file) = self.find(path)? else {
             return Err(self.refuse(V2Code::NotFile, path));
         };
@@ -228,7 +224,7 @@ impl<'a> Writer<'a> {
 
     fn find(&self, path: &[u8]) -> Result<Found, V2StoreError> {
         if let Some(file) = self.state.key(path) {
-            return Ok(Found::File(Arc::clone(file)));
+            return Ok(Found::File(file.clone()));
         }
         match read::dir_record(self.state, path) {
             Some(dir) => Ok(Found::Dir(dir)),
@@ -288,37 +284,40 @@ impl<'a> Writer<'a> {
     fn rewrite(
         &mut self,
         action: Action,
-        before: Arc<KeyRecord>,
+        before: KeyRecord,
         write: &V2Write,
     ) -> Arc<RevisionRecord> {
-        let value = if write.refresh { before.value() } else { &write.value };
-        let mut file = KeyRecord::new(before.key(), value);
-        file.create_revision = before.create_revision;
-        file.version = before.version + 1;
-        self.put_file(action, Some(before), file, write.ttl, write.refresh)
+        let kept = before.clone();
+        let value = if write.refresh { kept.value() } else { &write.value };
+        let head = KeyHead {
+            create_revision: before.create_revision,
+            version: before.version + 1,
+            ..KeyHead::default()
+        };
+        self.put_file(action, Some(before), (kept.key(), value), head, (write.ttl, write.refresh))
     }
 
     fn put_file(
         &mut self,
         action: Action,
-        before: Option<Arc<KeyRecord>>,
-        mut file: KeyRecord,
-        ttl: Option<u64>,
-        refresh: bool,
+        before: Option<KeyRecord>,
+        (key, value): (&[u8], &[u8]),
+        mut head: KeyHead,
+        (ttl, refresh): (Option<u64>, bool),
     ) -> Arc<RevisionRecord> {
         if let Some(before) = &before {
             self.revoke(before.lease);
         }
-        (file.lease, file.expires) =
-            self.grant(ttl, || LeaseHolder::Key(Bytes::copy_from_slice(file.key())));
-        file.mod_revision = self.state.revision.next();
-        let file = Arc::new(file);
-        self.state.put_key(Arc::clone(&file));
+        (head.lease, head.expires) =
+            self.grant(ttl, || LeaseHolder::Key(Bytes::copy_from_slice(key)));
+        head.mod_revision = self.state.revision.next();
+        let file = KeyRecord::new(key, value, head);
+        self.state.put_key(file.clone());
         let change = Change { before, after: Some(file) };
         self.commit(action, refresh, smallvec![change], None)
     }
 
-    fn remove_file(&mut self, action: Action, before: Arc<KeyRecord>) -> Arc<RevisionRecord> {
+    fn remove_file(&mut self, action: Action, before: KeyRecord) -> Arc<RevisionRecord> {
         self.take_key(&before);
         let change = Change { before: Some(before), after: None };
         self.commit(action, false, smallvec![change], None)
