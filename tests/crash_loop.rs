@@ -261,7 +261,7 @@ fn nothing_acknowledged_is_lost() {
     let count = |text: &str| log.matches(text).count();
     let segments = fs::read_dir(server.data_dir().join("member/wal")).unwrap();
     let segments = segments.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let first_segment = segments.filter(|name| name.starts_with('0')).min().unwrap_or_default();
+    let first_segment = segments.filter(|name| name.contains(".wal")).min().unwrap_or_default();
     eprintln!(
         "{kills} kills, {} acknowledged writes, {} snapshots, {} torn tails, log begins with {first_segment}",
         indexes.len(),

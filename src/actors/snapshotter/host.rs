@@ -27,6 +27,9 @@ use crate::{
     types::Index,
 };
 
+/// How far the thread stands back for others (of 19).
+const NICENESS: i32 = 10;
+
 /// A snapshot that fails is not tried again before this long.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -53,7 +56,11 @@ pub struct Snapshotter {
 impl Snapshotter {
     /// Starts the thread. It ends when told to stop, or when all senders are gone.
     pub fn spawn(self, inbox: Receiver<Ordered>) -> std::io::Result<thread::JoinHandle<()>> {
-        thread::Builder::new().name("snapshotter".to_owned()).spawn(move || self.run(&inbox))
+        thread::Builder::new().name("snapshotter".to_owned()).spawn(move || {
+            // On a busy machine clients come first. Where the system refuses, it works all the same.
+            _ = rustix::process::setpriority_process(None, NICENESS);
+            self.run(&inbox);
+        })
     }
 
     #[allow(
@@ -68,6 +75,10 @@ impl Snapshotter {
             let reply = match order {
                 Order::Stop => return,
                 Order::Take(reply) => Some(reply),
+                // Until WalWriter has noted the last one, it still counts the log from before.
+                Order::Consider if self.wal.snapshot_index.load(Ordering::Acquire) != last.0 => {
+                    continue;
+                }
                 Order::Consider if failed_at.is_some_and(|at| at.elapsed() < RETRY) => continue,
                 Order::Consider => {
                     let state = self.published.state.load();

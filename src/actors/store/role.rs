@@ -98,9 +98,9 @@ pub struct Role {
     compactor: Compactor,
 }
 
-/// Compacted revisions that are freed with each tick, beside those that each batch frees. About a
-/// millisecond's work.
-const FREE_PER_TICK: usize = 4000;
+/// Compacted revisions that are freed with each tick, beside those that each batch frees. Each costs a
+/// few misses of the cache: half a millisecond's work.
+const FREE_PER_TICK: usize = 500;
 
 impl Role {
     /// Starts from `state`. `now` tells how much of each lease is left; a clock that was set back
