@@ -26,7 +26,17 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ),
     (
         "src/http/",
-        &["types", "command", "storage", "actors", "clock", "published", "metrics", "http"],
+        &[
+            "types",
+            "command",
+            "storage",
+            "actors",
+            "clock",
+            "published",
+            "metrics",
+            "telemetry",
+            "http",
+        ],
     ),
     ("src/config/", &["config"]),
     ("src/telemetry.rs", &["config", "telemetry"]),

@@ -37,7 +37,9 @@ fn golden_v2() {
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let play = || {
-        let mut server = endpoint.is_none().then(|| Server::start(&[]));
+        // As large as the forms that etcd's v2 takes, whatever this setting says there.
+        let flags = ["--max-request-bytes=10485760"];
+        let mut server = endpoint.is_none().then(|| Server::start(&flags));
         let addr = match (&server, &endpoint) {
             (Some(server), _) => server.client_addr(),
             (None, endpoint) => resolve(endpoint.as_deref().unwrap_or_default()),
