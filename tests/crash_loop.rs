@@ -281,10 +281,10 @@ fn time_to_live_goes_on_over_restarts() {
     let mut client = Client::new(server.client_addr());
     let put = client.put("/short/a", &[("value", "1"), ("ttl", "2")]).unwrap();
     let index = file(&node(&put)).1.index;
-    client
-        .send(&Request::new("PUT", "/v2/keys/dir").form(&[("dir", "true"), ("ttl", "2")]))
-        .unwrap();
     client.put("/dir/b", &[("value", "1")]).unwrap();
+    let dir_ttl = [("dir", "true"), ("ttl", "2"), ("prevExist", "true")];
+    let put = client.put("/dir", &dir_ttl).unwrap();
+    let dir_index = node(&put).get("modifiedIndex").and_then(Json::as_i64).expect("an index");
     client.put("/long", &[("value", "1"), ("ttl", "1000")]).unwrap();
     for _ in 0..3 {
         server.restart();
@@ -300,10 +300,9 @@ fn time_to_live_goes_on_over_restarts() {
     assert_eq!(client.get("/v2/keys/long").unwrap().status(), 200);
     server.restart();
     let mut client = Client::new(server.client_addr());
-    for (key, action) in [("/short/a", "expire"), ("/dir/b", "expire")] {
-        let from = index + 3;
-        let target = format!("/v2/keys{key}?wait=true&waitIndex={from}");
+    for (key, after) in [("/short/a", index), ("/dir/b", dir_index as u64)] {
+        let target = format!("/v2/keys{key}?wait=true&waitIndex={}", after + 1);
         let event = client.get(&target).unwrap().text();
-        assert!(event.contains(&format!(r#""action":"{action}""#)), "{key}: {event}");
+        assert!(event.contains(r#""action":"expire""#), "{key}: {event}");
     }
 }

@@ -127,7 +127,9 @@ fn a_flood_through_one_place_loses_nothing() {
     let mut client = Client::new(addr);
     let put = client.put("/ends", &[("value", "1"), ("ttl", "2")]).unwrap();
     let term = put.header("X-Raft-Term").expect("a term").to_owned();
-    let ends = Request::new("GET", "/v2/keys/ends?wait=true");
+    let index: u64 = put.header("X-Etcd-Index").and_then(|index| index.parse().ok()).unwrap();
+    let ends = format!("/v2/keys/ends?wait=true&waitIndex={}", index + 1);
+    let ends = Request::new("GET", &ends);
     let mut ends = Incoming::open(addr, &ends, PATIENCE).unwrap();
     assert_eq!(ends.head.status, 200);
 

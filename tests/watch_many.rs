@@ -117,6 +117,8 @@ fn a_stream_that_was_not_read_catches_up_without_gap_or_repeat() {
     let mut client = Client::new(addr);
     let mut stalled = open(addr, "/v2/keys/s?wait=true&recursive=true&stream=true");
     let mut late = open(addr, "/v2/keys/s?wait=true&recursive=true&stream=true&waitIndex=100");
+    stalled.keep_little();
+    late.keep_little();
     wait_for_watchers(&mut client, 2);
     let value = "x".repeat(VALUE_BYTES);
     let write = |client: &mut Client, n: u64| {
@@ -177,6 +179,7 @@ fn streams_that_are_never_read_hold_no_history() {
     let value = "x".repeat(VALUE_BYTES);
     client.put("/s", &[("value", &value)]).unwrap();
     let streams: Vec<_> = (0..STREAMS).map(|_| open(addr, target)).collect();
+    streams.iter().for_each(Incoming::keep_little);
     let before = resident_bytes(&server);
     for _ in 0..WRITES {
         assert_eq!(client.put("/s", &[("value", &value)]).unwrap().status(), 200);

@@ -277,6 +277,12 @@ impl Incoming {
         Ok(true)
     }
 
+    /// From now on the kernel keeps little of what is not read: a slow reader holds its server back.
+    pub fn keep_little(&self) {
+        let bytes = 16 << 10;
+        rustix::net::sockopt::set_socket_recv_buffer_size(&self.wire.stream, bytes).unwrap();
+    }
+
     /// Hangs up, whatever is still to come.
     pub fn hangup(self) {
         _ = self.wire.stream.shutdown(Shutdown::Both);
