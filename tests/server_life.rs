@@ -325,3 +325,37 @@ fn damaged_snapshots_whose_log_is_gone_stop_the_start() {
     server.wait_ready();
     assert!(value(&mut Client::new(server.client_addr()), "/k").contains("needle"));
 }
+
+#[test]
+fn a_member_is_restored_from_a_snapshot_file() {
+    let mut server = Server::start(&[]);
+    let mut client = Client::new(server.client_addr());
+    client.put("/kept", &[("value", "1")]).unwrap();
+    snapshot(&server);
+    let newest = member_files(&server, "snap").pop().unwrap();
+    client.put("/later", &[("value", "2")]).unwrap();
+    let members = client.get("/v2/members").unwrap().text();
+    server.terminate();
+
+    // Without its log the data does not start: what came after the snapshot would be lost in silence.
+    let wal = server.data_dir().join("member/wal");
+    fs::remove_dir_all(&wal).unwrap();
+    let said = refused_start(&mut server);
+    assert!(said.contains("holds no log"), "{said}");
+
+    // Restored on purpose, it goes on from the snapshot, as the same member.
+    let restored = server.data_dir().with_file_name("restored");
+    let output = callboard(&["restore", newest.to_str().unwrap(), restored.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(check_data_dir(&restored).0, "{}", check_data_dir(&restored).1);
+    let again = callboard(&["restore", newest.to_str().unwrap(), restored.to_str().unwrap()]);
+    assert!(!again.status.success(), "a directory in use is not restored into");
+    fs::remove_dir_all(server.data_dir()).unwrap();
+    fs::rename(&restored, server.data_dir()).unwrap();
+    server.restart();
+    let mut client = Client::new(server.client_addr());
+    assert_eq!(client.get("/v2/keys/kept").unwrap().status(), 200);
+    assert_eq!(client.get("/v2/keys/later").unwrap().status(), 404);
+    assert_eq!(client.get("/v2/members").unwrap().text(), members);
+    assert_eq!(client.put("/new", &[("value", "3")]).unwrap().status(), 201);
+}

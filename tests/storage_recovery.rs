@@ -9,15 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use callboard::actors::mailbox::Gauge;
-use callboard::actors::snapshotter;
 use callboard::actors::wal_writer::{Append, role::Role};
 use callboard::command::{Command, Proposal, ProposalId, V2Command, V2Compare, V2Op, V2Write};
 use callboard::storage::data_dir::{DataDir, DataDirError};
 use callboard::storage::disk::{Disk, DiskError};
 use callboard::storage::mvcc::{State, codec};
-use callboard::storage::recovery::{self, Recovered, RecoveryError, STATE_VERSION};
+use callboard::storage::recovery::{self, Recovered, RecoveryError};
 use callboard::storage::sim_disk::{Crash, SimDisk};
 use callboard::storage::snapshot::{SnapshotDir, SnapshotError, SnapshotMeta};
+use callboard::storage::state_file;
 use callboard::storage::wal::{Entry, EntryType, HardState, SnapshotMark, Wal, WalError};
 use callboard::types::{Index, MemberId, Revision, Term, UnixNanos};
 use storage_common::{ROOT, Random, options, scale, snap_dir, wal_dir, wal_meta};
@@ -197,10 +197,10 @@ impl Member {
             index: Index(index),
             term,
             revision: state.revision,
-            state_version: STATE_VERSION,
+            state_version: state_file::STATE_VERSION,
             ..SnapshotMeta::default()
         };
-        snapshotter::host::write(&shared(&self.disk), &snap_dir(), &meta, state)?;
+        state_file::save(&shared(&self.disk), &snap_dir(), &meta, state)?;
         let oldest = snapshot_dir(&self.disk).retain(KEEP)?.expect("one was just written");
         let mark = SnapshotMark { index: meta.index, term, installed: false };
         self.role().snapshotted(mark, oldest.index)?;

@@ -23,6 +23,7 @@ pub(super) fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("The data directory of a member that is not running"),
         )
+        .arg(super::wal_dir_arg())
 }
 
 pub(super) fn help() -> String {
@@ -45,7 +46,8 @@ pub(super) fn run(args: impl IntoIterator<Item = OsString>, streams: &mut Stream
         return ExitStatus::Usage.code();
     };
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    match check::check_data_dir(&disk, folder, streams.out) {
+    let wal_dir = matches.get_one::<PathBuf>("wal-dir").map(PathBuf::as_path);
+    match check::check_data_dir(&disk, folder, wal_dir, streams.out) {
         Ok(()) => 0,
         Err(error) => {
             streams.complain(format_args!("{}: {error}", folder.display()));

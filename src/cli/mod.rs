@@ -5,12 +5,14 @@
 //! error. Exit statuses are etcd's: 0, 1, and 2 for a command line that cannot be read.
 
 mod check_data_dir;
+mod restore;
 mod serve;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 
-use clap::Command;
+use clap::{Arg, Command, value_parser};
 
 use crate::config::ETCD_VERSION;
 use crate::config::flags;
@@ -46,6 +48,7 @@ pub fn run(
     match first.as_ref().and_then(|arg| arg.to_str()) {
         Some("serve") => serve::run(args, environment, &mut streams),
         Some("check-data-dir") => check_data_dir::run(args, &mut streams),
+        Some("restore") => restore::run(args, &mut streams),
         Some("version" | "--version" | "-version" | "-V") => {
             streams.answer(&version());
             0
@@ -54,6 +57,7 @@ pub fn run(
             let help = match args.next().as_ref().and_then(|arg| arg.to_str()) {
                 Some("serve") => serve_help(),
                 Some("check-data-dir") => check_data_dir::help(),
+                Some("restore") => restore::help(),
                 _ => command().render_help().to_string(),
             };
             streams.answer(&help);
@@ -62,11 +66,13 @@ pub fn run(
         _ => {
             match first {
                 Some(arg) => streams.complain(format_args!(
-                    "{:?} is not a command; allowed: serve, check-data-dir, version, help",
+                    "{:?} is not a command; allowed: serve, check-data-dir, restore, version, help",
                     arg.to_string_lossy()
                 )),
                 None => {
-                    streams.complain("a command is needed: serve, check-data-dir, version, help");
+                    streams.complain(
+                        "a command is needed: serve, check-data-dir, restore, version, help",
+                    );
                 }
             }
             2
@@ -81,8 +87,17 @@ fn command() -> Command {
         .disable_help_flag(true)
         .subcommand(flags::command())
         .subcommand(check_data_dir::command())
+        .subcommand(restore::command())
         .subcommand(Command::new("version").about("Print the version"))
         .subcommand(Command::new("help").about("Print this help, or that of a command"))
+}
+
+/// `--wal-dir`, for the commands that look at data offline.
+fn wal_dir_arg() -> Arg {
+    Arg::new("wal-dir")
+        .long("wal-dir")
+        .value_parser(value_parser!(PathBuf))
+        .help("Where the WAL is, if not in the data directory")
 }
 
 fn serve_help() -> String {

@@ -18,10 +18,11 @@ use crate::{
     storage::{
         data_dir::{DataDir, DataDirError},
         disk::{Disk, DiskError},
+        founding::{self, FoundingError},
         mvcc::{Member, State},
         recovery::{self, Recovered, RecoveryError, Stage},
         snapshot::SnapshotDir,
-        wal::{Wal, WalError, WalMeta, WalOptions},
+        wal::{Wal, WalMeta, WalOptions},
     },
     types::MemberId,
 };
@@ -35,9 +36,9 @@ pub enum BootError {
     /// Its contents cannot.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    /// A new log cannot be made.
+    /// Its first files cannot be made.
     #[error(transparent)]
-    Wal(#[from] WalError),
+    Founding(#[from] FoundingError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -65,8 +66,8 @@ pub fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Opened, BootError> 
     }
     let options =
         WalOptions { segment_bytes: config.wal_segment_bytes, fsync: !config.unsafe_no_fsync };
-    let members = founding_members(config);
     if !Wal::exists(&**disk, data_dir.wal())? {
+        let members = founding_members(config);
         let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
         let own = members.iter().find(|member| member.name == config.name);
         let meta = WalMeta {
@@ -76,18 +77,14 @@ pub fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Opened, BootError> 
             learners: Vec::new(),
         };
         tracing::info!(data_dir = %config.data_dir.display(), "starting with empty data");
-        drop(Wal::create(Arc::clone(disk), data_dir.wal(), meta, options)?);
+        founding::found(disk, &data_dir, meta, &State::new(members), options)?;
     }
     let snapshots = SnapshotDir::new(Arc::clone(disk), data_dir.snap());
     let mut progress = ProgressLog::default();
-    let (recovered, wal) = recovery::recover(
-        disk,
-        data_dir.wal(),
-        &snapshots,
-        options,
-        |meta| genesis(meta, members),
-        |stage| progress.note(stage),
-    )?;
+    let (recovered, wal) =
+        recovery::recover(disk, data_dir.wal(), &snapshots, options, genesis, |stage| {
+            progress.note(stage);
+        })?;
     report(&recovered, data_dir.wal());
     let identity = Identity {
         cluster_id: recovered.meta.cluster_id,
@@ -111,17 +108,14 @@ fn founding_members(config: &Config) -> Vec<Member> {
     config.initial_cluster.iter().map(member).collect()
 }
 
-/// The state before the first entry: the log's own founders, whatever the settings say by now. The
-/// names and URLs of a log without a snapshot come from the settings when they still agree.
-fn genesis(meta: &WalMeta, configured: Vec<Member>) -> State {
-    let member = |&id: &MemberId| {
-        let known = configured.iter().find(|member| member.id == id).cloned();
-        known.unwrap_or(Member {
-            id,
-            name: String::new(),
-            peer_urls: Vec::new(),
-            client_urls: Vec::new(),
-        })
+/// The state before the first entry, should the snapshot with which a member begins be lost: the log
+/// knows who founded the cluster, not under which names.
+fn genesis(meta: &WalMeta) -> State {
+    let member = |&id: &MemberId| Member {
+        id,
+        name: String::new(),
+        peer_urls: Vec::new(),
+        client_urls: Vec::new(),
     };
     State::new(meta.voters.iter().map(member).collect())
 }

@@ -41,9 +41,10 @@ pub enum CheckError {
 pub fn check_data_dir(
     disk: &Arc<dyn Disk>,
     root: &Path,
+    wal_dir: Option<&Path>,
     out: &mut dyn Write,
 ) -> Result<(), CheckError> {
-    let data_dir = DataDir::inspect(&**disk, root, None)?;
+    let data_dir = DataDir::inspect(&**disk, root, wal_dir)?;
     for warning in data_dir.warnings() {
         writeln!(out, "warning   {warning}")?;
     }

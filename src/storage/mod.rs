@@ -8,11 +8,13 @@
 pub mod check;
 pub mod data_dir;
 pub mod disk;
+pub mod founding;
 pub mod frame;
 pub mod mvcc;
 pub mod recovery;
 pub mod sim_disk;
 pub mod snapshot;
+pub mod state_file;
 pub mod tree;
 pub mod v2_tree;
 pub mod wal;

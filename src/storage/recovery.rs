@@ -8,11 +8,9 @@ use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use super::{
     disk::{Disk, DiskError},
-    mvcc::{
-        State,
-        codec::{CodecError, Loader},
-    },
+    mvcc::State,
     snapshot::{InvalidSnapshot, SnapshotDir, SnapshotError, SnapshotMeta},
+    state_file::{self, StateFileError},
     wal::{
         Entry, HardState, Record, RecoveryReport, Wal, WalError, WalMeta, WalOptions, WalReplay,
     },
@@ -42,24 +40,9 @@ pub enum RecoveryError {
         /// What the log lacks.
         error: WalError,
     },
-    /// A snapshot checks, but its records are not a state that this version knows.
-    #[error("snapshot {name}: {error}")]
-    State {
-        /// The file.
-        name: String,
-        /// What is wrong.
-        error: CodecError,
-    },
-    /// A snapshot was written by a newer version.
-    #[error("snapshot {name} has records of version {found}, this program reads version {known}")]
-    StateVersion {
-        /// The file.
-        name: String,
-        /// Its version.
-        found: u32,
-        /// Ours.
-        known: u32,
-    },
+    /// A snapshot checks, but is no state that this version knows.
+    #[error(transparent)]
+    State(#[from] StateFileError),
     /// An entry checks, but is no command that this version knows.
     #[error("entry {index} of the log cannot be read by this version: {error}")]
     Entry {
@@ -69,9 +52,6 @@ pub enum RecoveryError {
         error: rmp_serde::decode::Error,
     },
 }
-
-/// The version of the records in a snapshot that this program writes and reads.
-pub const STATE_VERSION: u32 = 1;
 
 /// How far a start is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +124,11 @@ fn read_and_open(
 ) -> Result<(Recovered, WalReplay), RecoveryError> {
     let newest = snapshots.newest_valid()?;
     let loaded = match &newest.snapshot {
-        Some(meta) => Some(load(snapshots, meta, &mut on_progress)?),
+        Some(meta) => {
+            let mut reader = snapshots.open(meta.name())?;
+            let note = |done, total| on_progress(Stage::Snapshot(done, total));
+            Some(state_file::load(&mut reader, note)?)
+        }
         None => None,
     };
     let (from, from_term) = match &newest.snapshot {
@@ -197,31 +181,6 @@ fn blame_snapshots(error: WalError, invalid: &[InvalidSnapshot]) -> RecoveryErro
         }
         error => error.into(),
     }
-}
-
-fn load(
-    snapshots: &SnapshotDir,
-    meta: &SnapshotMeta,
-    on_progress: &mut impl FnMut(Stage),
-) -> Result<State, RecoveryError> {
-    let name = meta.name().file_name();
-    if meta.state_version != STATE_VERSION {
-        let (found, known) = (meta.state_version, STATE_VERSION);
-        return Err(RecoveryError::StateVersion { name, found, known });
-    }
-    let mut reader = snapshots.open(meta.name())?;
-    let mut loader = Loader::default();
-    let mut records = 0_u64;
-    let malformed = |error| RecoveryError::State { name: name.clone(), error };
-    while let Some(record) = reader.next()? {
-        loader.push(record).map_err(malformed)?;
-        records += 1;
-        if records.is_multiple_of(16_384) {
-            let (done, total) = reader.progress();
-            on_progress(Stage::Snapshot(done, total));
-        }
-    }
-    loader.finish().map_err(malformed)
 }
 
 /// Applies what is committed, keeps what is not known to be.

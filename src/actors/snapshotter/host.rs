@@ -1,7 +1,6 @@
 //! The thread that hosts Snapshotter: writes what the policy, or somebody, asks for.
 
 use std::{
-    path::Path,
     sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
@@ -19,9 +18,8 @@ use crate::{
     published::Published,
     storage::{
         disk::Disk,
-        mvcc::{State, codec},
-        recovery::STATE_VERSION,
-        snapshot::{ConfState, SnapshotDir, SnapshotError, SnapshotMeta, SnapshotWriter},
+        snapshot::{SnapshotDir, SnapshotError},
+        state_file,
         wal::SnapshotMark,
     },
     types::Index,
@@ -115,8 +113,9 @@ impl Snapshotter {
             return Ok(*last); // nothing has happened since
         }
         let started = Instant::now();
-        let meta = meta_of(&self.published, &state);
-        let bytes = write(&self.disk, self.dir.path(), &meta, &state)?;
+        let identity = &self.published.identity;
+        let meta = state_file::meta_of(&state, identity.cluster_id, identity.member_id);
+        let bytes = state_file::save(&self.disk, self.dir.path(), &meta, &state)?;
         *last = meta.index;
         let took = started.elapsed();
         self.metrics.observe_snapshot(took, bytes);
@@ -129,31 +128,4 @@ impl Snapshotter {
         _ = self.wal_writer.send(Control::Snapshotted { mark, release });
         Ok(meta.index)
     }
-}
-
-fn meta_of(published: &Published, state: &State) -> SnapshotMeta {
-    SnapshotMeta {
-        cluster_id: published.identity.cluster_id,
-        member_id: published.identity.member_id,
-        term: state.applied_term,
-        index: state.applied_index,
-        conf_state: ConfState {
-            voters: state.members().iter().map(|member| member.id).collect(),
-            ..ConfState::default()
-        },
-        revision: state.revision,
-        state_version: STATE_VERSION,
-    }
-}
-
-/// Writes `state` as the snapshot file of `meta`; its size.
-pub fn write(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    meta: &SnapshotMeta,
-    state: &State,
-) -> Result<u64, SnapshotError> {
-    let mut writer = SnapshotWriter::create(Arc::clone(disk), dir, meta)?;
-    codec::encode(state, |record| writer.push(record))?;
-    writer.finish()
 }
