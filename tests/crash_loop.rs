@@ -20,6 +20,8 @@ const KILLS: u64 = 40;
 const WORKERS: u64 = 4;
 /// Keys that each worker writes to, over and over.
 const KEYS: u64 = 8;
+/// And how many it leaves there, so that a long run does not slow down.
+const KEPT_MAX: usize = 60;
 /// Answered writes of all workers together between two kills, at most.
 const WRITES_MAX: u64 = 240;
 
@@ -116,6 +118,12 @@ impl Worker {
     fn choose(&mut self) -> Op {
         self.sequence += 1;
         let (home, sequence) = (self.home(), self.sequence);
+        let queue = format!("{home}/queue/");
+        if self.keys.len() > KEPT_MAX
+            && let Some(key) = self.keys.keys().find(|key| key.starts_with(&queue))
+        {
+            return Op::Delete { key: key.clone() }; // the queue is worked off from its head
+        }
         let value = format!("{sequence}-{}", "x".repeat(self.random.below(4000) as usize));
         let key = format!("{home}/d{}/k{}", sequence % 3, self.random.below(KEYS));
         match self.random.below(10) {

@@ -277,9 +277,10 @@ impl Incoming {
         Ok(true)
     }
 
-    /// From now on the kernel keeps little of what is not read: a slow reader holds its server back.
+    /// From now on the kernel keeps no more than this much of what is not read, however it is tuned: a
+    /// slow reader holds its server back. (Much less, and loopback's large packets barely fit.)
     pub fn keep_little(&self) {
-        let bytes = 16 << 10;
+        let bytes = 512 << 10;
         rustix::net::sockopt::set_socket_recv_buffer_size(&self.wire.stream, bytes).unwrap();
     }
 
