@@ -3,7 +3,18 @@
 //!
 //! `cargo bench --bench wal`. The real disk is that of the target directory, or `BENCH_DIR`.
 //!
-//! Last numbers: @@WAL@@
+//! Last numbers (2026-11-25, 2 cores, shared; ext4): what we do ourselves costs a two-hundredth of what
+//! the kernel does for `pwrite` and `fdatasync`.
+//! ```text
+//! real disk                           µs/batch      p99 µs CPU µs/batch CPU µs/entry bytes/entry
+//! append and sync, 1 in a batch            125         220        46.2        46.2         387
+//! append and sync, 8 in a batch            190         260        60.9        7.62         335
+//! append and sync, 64 in a batch           211         277        75.5        1.18         329
+//! null disk
+//! append and sync, 1 in a batch           0.17        0.19        0.21        0.21         387
+//! append and sync, 8 in a batch           0.63        0.68        0.67        0.08         335
+//! append and sync, 64 in a batch          4.43        4.54        4.55        0.07         329
+//! ```
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::{path::Path, sync::Arc};

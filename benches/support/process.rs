@@ -30,6 +30,7 @@ pub fn cpu(process: u32) -> f64 {
 
 /// CPU seconds of the calling thread, user and system, to the nanosecond.
 pub fn own_cpu() -> f64 {
+    std::thread::yield_now(); // the kernel brings the figure up to date only when it schedules
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }

@@ -32,7 +32,7 @@ pub fn figure(value: f64) -> String {
 /// Prints one row: a name, then right-aligned cells.
 pub fn row(name: &str, cells: &[String]) {
     let cells: Vec<_> = cells.iter().map(|cell| format!("{cell:>11}")).collect();
-    println!("{name:<48}{}", cells.join(" "));
+    println!("{name:<52}{}", cells.join(" "));
 }
 
 /// Prints a row of headings.
