@@ -59,7 +59,8 @@ impl Clocks {
 
 fn beat(period: Duration) -> tokio::time::Interval {
     let mut beat = tokio::time::interval(period);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // The time between two ticks may grow, but never shrink: leases are counted by them.
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat
 }
 
