@@ -12,60 +12,60 @@
 //! Keys 10,000, values 256 bytes. "CPU" is the server's, all threads, user and system: the least noisy
 //! figure; what counts is its ratio to etcd in the same run. "client" is the CPU time of the load.
 //!
-//! Last numbers (2026-11-25, 2 cores, shared with other work all the time; the same etcd 3.5.1):
+//! Last numbers (2026-11-25, 2 cores, shared with other work all the time):
 //! ```text
-//!                                                           ops/s      p50 µs      p99 µs    p99.9 µs      max µs   CPU µs/op     RSS MiB   fsync/set   client µs
-//! set, 64 clients                        etcd 3.5.1         17066        3275       13712       20462       29421        52.9         101        0.06        6.57
-//! set, 64 clients                        callboard          35048        1442        8076       11777       14011        18.5        84.8        0.03        4.40
-//!                                        ratio               2.05        0.44        0.59        0.58        0.48        0.35        0.84        0.48        0.67
-//! set, 1 client                          etcd 3.5.1          4047         207         723        3561       12386         149         107        1.00        15.3
-//! set, 1 client                          callboard           3112         259        2500        4685        7527         156        85.1        1.00        15.6
-//!                                        ratio               0.77        1.25        3.46        1.32        0.61        1.04        0.79        1.00        1.02
-//! get, 64 clients                        etcd 3.5.1         42841        1076        9087       20643       29404        22.5         116           -        6.47
-//! get, 64 clients                        callboard         122661         482        2620        5723       21198        6.09        85.1           -        3.39
-//!                                        ratio               2.86        0.45        0.29        0.28        0.72        0.27        0.73           -        0.52
-//! quorum get, 64 clients                 etcd 3.5.1         18511        2790       13077       19959       45155        47.9         133           -        6.03
-//! quorum get, 64 clients                 callboard          94494         604        2987        6199       11116        10.8        84.9           -        4.38
-//!                                        ratio               5.10        0.22        0.23        0.31        0.25        0.23        0.64           -        0.73
-//! 80 % get, 20 % set, 64 clients         etcd 3.5.1         27160        1524       13457       22526       29550        36.0         114        0.13        6.86
-//! 80 % get, 20 % set, 64 clients         callboard          61102         486        7391       11724       24056        11.6        86.6        0.06        4.05
-//!                                        ratio               2.25        0.32        0.55        0.52        0.81        0.32        0.76        0.50        0.59
-//! 1,000 long-polls woken by a set: poll  etcd 3.5.1         17996       16349       54400       64891       69706        50.1         137        1.00        12.9
-//! 1,000 long-polls woken by a set: poll  callboard          57484        6859       18376       25486       26751        14.3         104        1.00        6.59
-//!                                        ratio               3.19        0.42        0.34        0.39        0.38        0.28        0.76        1.00        0.51
-//! 1,000 long-polls, own keys: set        etcd 3.5.1          7197        4274       21234       33662       38342         126         157        0.08        20.5
-//! 1,000 long-polls, own keys: set        callboard          16402        1884        8183       12353       16445        42.3         106        0.05        13.4
-//!                                        ratio               2.28        0.44        0.39        0.37        0.43        0.34        0.67        0.62        0.65
-//!                                                      conn bytes  poll bytes     RSS MiB
-//! 10,000 long-polls parked               etcd 3.5.1         19935        8102         379
-//! 10,000 long-polls parked               callboard          18254         476         267
-//!                                        ratio               0.92        0.06        0.70
-//!                                                           ops/s      p50 µs      p99 µs    p99.9 µs      max µs   CPU µs/op     RSS MiB   fsync/set   client µs
-//! set, 64 clients, before parking        etcd 3.5.1         21626        2631        9867       14319       17450        62.7         112        0.09        8.09
-//! set, 64 clients, before parking        callboard          50079        1175        6153        8025        9961        21.0        88.1        0.04        5.25
-//!                                        ratio               2.32        0.45        0.62        0.56        0.57        0.34        0.79        0.44        0.65
-//! set, 64 clients, beside 10,000 parked  etcd 3.5.1         20102        2690       14692       25500       35554        68.1         608        0.09        7.71
-//! set, 64 clients, beside 10,000 parked  callboard          54513        1106        3107        8753       12989        20.1         273        0.04        5.03
-//!                                        ratio               2.71        0.41        0.21        0.34        0.37        0.30        0.45        0.50        0.65
-//!                                                          sets/s  CPU µs/set     RSS MiB
-//! large: fill, 64 clients                etcd 3.5.1         20068        70.7        1707
-//! large: fill, 64 clients                callboard          62342        17.0         249
-//!                                        ratio               3.11        0.24        0.15
-//! large: overwrite all, 64 clients       etcd 3.5.1         17573        82.3        3360
-//! large: overwrite all, 64 clients       callboard          61833        18.1         298
-//!                                        ratio               3.52        0.22        0.09
-//!                                                           ops/s      p50 µs      p99 µs    p99.9 µs      max µs   CPU µs/op     RSS MiB   fsync/set   client µs
-//! large: set, 2,000 a second             etcd 3.5.1          1723         475       45501      202234      204924         617        3772        0.82        31.3
-//! large: set, 2,000 a second             callboard           2001         434        1633        3588        5856         135         299        0.57        34.8
-//!                                        ratio               1.16        0.91        0.04        0.02        0.03        0.22        0.08        0.70        1.11
-//!                                                         seconds     RSS MiB      2 s on
-//! large: restart after kill -9           etcd 3.5.1          2.65         857        1782
-//! large: restart after kill -9           callboard           0.86         303         303
-//!                                        ratio               0.32        0.35        0.17
-//!                                                           ops/s      p50 µs      p99 µs    p99.9 µs      max µs   CPU µs/op     RSS MiB   fsync/set   client µs
-//! large: the same, with a snapshot       etcd 3.5.1          1808         410       31117      118056      119613         367        2202        0.79        40.4
-//! large: the same, with a snapshot       callboard           2001         440        5951       12195       14463         157         311        0.56        36.0
-//!                                        ratio               1.11        1.07        0.19        0.10        0.12        0.43        0.14        0.72        0.89
+//!                                                        ops/s     p50 µs     p99 µs     max µs  CPU µs/op    RSS MiB  fsync/set
+//! set, 64 clients                       etcd 3.5.1       17066       3275      13712      29421       52.9        101       0.06
+//! set, 64 clients                       callboard        35048       1442       8076      14011       18.5       84.8       0.03
+//!                                       ratio             2.05       0.44       0.59       0.48       0.35       0.84       0.48
+//! set, 1 client                         etcd 3.5.1        4047        207        723      12386        149        107       1.00
+//! set, 1 client                         callboard         3112        259       2500       7527        156       85.1       1.00
+//!                                       ratio             0.77       1.25       3.46       0.61       1.04       0.79       1.00
+//! get, 64 clients                       etcd 3.5.1       42841       1076       9087      29404       22.5        116          -
+//! get, 64 clients                       callboard       122661        482       2620      21198       6.09       85.1          -
+//!                                       ratio             2.86       0.45       0.29       0.72       0.27       0.73          -
+//! quorum get, 64 clients                etcd 3.5.1       18511       2790      13077      45155       47.9        133          -
+//! quorum get, 64 clients                callboard        94494        604       2987      11116       10.8       84.9          -
+//!                                       ratio             5.10       0.22       0.23       0.25       0.23       0.64          -
+//! 80 % get, 20 % set, 64 clients        etcd 3.5.1       27160       1524      13457      29550       36.0        114       0.13
+//! 80 % get, 20 % set, 64 clients        callboard        61102        486       7391      24056       11.6       86.6       0.06
+//!                                       ratio             2.25       0.32       0.55       0.81       0.32       0.76       0.50
+//! 1,000 long-polls woken by a set: poll etcd 3.5.1       17996      16349      54400      69706       50.1        137       1.00
+//! 1,000 long-polls woken by a set: poll callboard        57484       6859      18376      26751       14.3        104       1.00
+//!                                       ratio             3.19       0.42       0.34       0.38       0.28       0.76       1.00
+//! 1,000 long-polls, own keys: set       etcd 3.5.1        7197       4274      21234      38342        126        157       0.08
+//! 1,000 long-polls, own keys: set       callboard        16402       1884       8183      16445       42.3        106       0.05
+//!                                       ratio             2.28       0.44       0.39       0.43       0.34       0.67       0.62
+//!                                                   conn bytes poll bytes    RSS MiB
+//! 10,000 long-polls parked              etcd 3.5.1       19935       8102        379
+//! 10,000 long-polls parked              callboard        18254        476        267
+//!                                       ratio             0.92       0.06       0.70
+//!                                                        ops/s     p50 µs     p99 µs     max µs  CPU µs/op    RSS MiB  fsync/set
+//! set, 64 clients, before parking       etcd 3.5.1       21626       2631       9867      17450       62.7        112       0.09
+//! set, 64 clients, before parking       callboard        50079       1175       6153       9961       21.0       88.1       0.04
+//!                                       ratio             2.32       0.45       0.62       0.57       0.34       0.79       0.44
+//! set, 64 clients, beside 10,000 parked etcd 3.5.1       20102       2690      14692      35554       68.1        608       0.09
+//! set, 64 clients, beside 10,000 parked callboard        54513       1106       3107      12989       20.1        273       0.04
+//!                                       ratio             2.71       0.41       0.21       0.37       0.30       0.45       0.50
+//!                                                       sets/s CPU µs/set    RSS MiB
+//! large: fill, 64 clients               etcd 3.5.1       20068       70.7       1707
+//! large: fill, 64 clients               callboard        62342       17.0        249
+//!                                       ratio             3.11       0.24       0.15
+//! large: overwrite all, 64 clients      etcd 3.5.1       17573       82.3       3360
+//! large: overwrite all, 64 clients      callboard        61833       18.1        298
+//!                                       ratio             3.52       0.22       0.09
+//!                                                        ops/s     p50 µs     p99 µs     max µs  CPU µs/op    RSS MiB  fsync/set
+//! large: set, 2,000 a second            etcd 3.5.1        1723        475      45501     204924        617       3772       0.82
+//! large: set, 2,000 a second            callboard         2001        434       1633       5856        135        299       0.57
+//!                                       ratio             1.16       0.91       0.04       0.03       0.22       0.08       0.70
+//!                                                      seconds    RSS MiB     2 s on
+//! large: restart after kill -9          etcd 3.5.1        2.65        857       1782
+//! large: restart after kill -9          callboard         0.86        303        303
+//!                                       ratio             0.32       0.35       0.17
+//!                                                        ops/s     p50 µs     p99 µs     max µs  CPU µs/op    RSS MiB  fsync/set
+//! large: the same, with a snapshot      etcd 3.5.1        1808        410      31117     119613        367       2202       0.79
+//! large: the same, with a snapshot      callboard         2001        440       5951      14463        157        311       0.56
+//!                                       ratio             1.11       1.07       0.19       0.12       0.43       0.14       0.72
 //! ```
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
