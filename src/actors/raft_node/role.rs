@@ -69,7 +69,7 @@ pub enum Effect {
         entries: Vec<Entry>,
         /// New hard state, if it changed.
         hard_state: Option<HardState>,
-        /// False when only the commit index moved, which may be lost.
+        /// Whether it must survive a crash.
         must_sync: bool,
     },
     /// Apply these, then say [`Input::Applied`].
@@ -121,6 +121,10 @@ pub struct Role {
     now: u64,
     applied: Index,
     effects: Vec<Effect>,
+    /// Batches that are not known to be on disk, and whether anything of them is written at all.
+    under_way: VecDeque<(u64, bool)>,
+    /// The hard state of a batch that was not written; goes with the next one.
+    hard_state: Option<HardState>,
     /// Messages that may leave once the batch of this number is on disk.
     held: VecDeque<(u64, Vec<Message>)>,
     was_leader: bool,
@@ -166,6 +170,8 @@ impl Role {
             now: 0,
             applied: boot.applied,
             effects: Vec::new(),
+            under_way: VecDeque::new(),
+            hard_state: None,
             held: VecDeque::new(),
             was_leader: false,
             reads: Reads::default(),
@@ -197,25 +203,21 @@ impl Role {
                 self.node.tick();
                 self.age_reads();
             }
-            Input::Persisted { number } => {
-                self.node.on_persist_ready(number);
-                while self.held.front().is_some_and(|(held, _)| *held <= number) {
-                    let (_, messages) = self.held.pop_front().expect("there is a front");
-                    self.effects.push(Effect::Send(messages));
-                }
-            }
+            Input::Persisted { number } => self.persisted(number),
             Input::Applied { index } => self.applied(index),
         }
         self.set_election_timeout();
     }
 
     /// Ends the turn: starts a round for the reads that wait, and takes one Ready. With `may_append`
-    /// false (WalWriter has no room) nothing is taken, and the turn goes on.
+    /// false (WalWriter has no room) no Ready is taken, and the turn goes on for all but reads. To be
+    /// called again until nothing comes of it.
     pub fn end_turn(&mut self, may_append: bool) -> Vec<Effect> {
-        if may_append {
-            self.start_read_round();
-            if self.node.has_ready() {
-                self.take_ready();
+        self.start_read_round();
+        self.end_read_rounds();
+        while may_append && self.node.has_ready() {
+            if self.take_ready() {
+                break; // a batch went to the disk: whether there is room for another, the host knows
             }
         }
         self.set_election_timeout();
@@ -290,6 +292,22 @@ impl Role {
         self.node.read_index(round.to_be_bytes().to_vec());
     }
 
+    /// Takes up the rounds that have their index. Not by way of a Ready: reads do not wait for a disk
+    /// that has no room for another batch.
+    fn end_read_rounds(&mut self) {
+        for state in mem::take(&mut self.node.raft.read_states) {
+            let round = state.request_ctx.try_into().map(u64::from_be_bytes);
+            let round = round.ok().and_then(|round| self.reads.rounds.remove(&round));
+            let Some((_, ids)) = round else { continue };
+            let index = Index(state.index);
+            if index <= self.applied {
+                self.effects.push(Effect::ReadReady(ids, index));
+            } else {
+                self.reads.to_apply.entry(index).or_default().extend(ids);
+            }
+        }
+    }
+
     /// Rounds that got no answer within an election timeout are asked anew; reads that found no leader
     /// for two of them fail.
     fn age_reads(&mut self) {
@@ -307,7 +325,23 @@ impl Role {
         }
     }
 
-    fn take_ready(&mut self) {
+    /// What is on disk: this batch, all before it, and those after it of which nothing was written.
+    fn persisted(&mut self, mut number: u64) {
+        while let Some(&(next, written)) = self.under_way.front()
+            && (next <= number || !written)
+        {
+            self.under_way.pop_front();
+            number = number.max(next);
+        }
+        self.node.on_persist_ready(number);
+        while self.held.front().is_some_and(|(held, _)| *held <= number) {
+            let (_, messages) = self.held.pop_front().expect("there is a front");
+            self.effects.push(Effect::Send(messages));
+        }
+    }
+
+    /// Takes one Ready; whether it made a batch for the disk.
+    fn take_ready(&mut self) -> bool {
         let mut ready = self.node.ready();
         let leads = self.node.raft.state == StateRole::Leader;
         if mem::replace(&mut self.was_leader, leads) && !leads {
@@ -317,25 +351,14 @@ impl Role {
         if !messages.is_empty() {
             self.effects.push(Effect::Send(messages)); // a leader's: they need not wait for its own disk
         }
-        for state in ready.take_read_states() {
-            let round = state.request_ctx.try_into().map(u64::from_be_bytes);
-            let round = round.ok().and_then(|round| self.reads.rounds.remove(&round));
-            let Some((_, ids)) = round else { continue };
-            let index = Index(state.index);
-            if index <= self.applied {
-                self.effects.push(Effect::ReadReady(ids, index));
-            } else {
-                self.reads.to_apply.entry(index).or_default().extend(ids);
-            }
-        }
         assert!(ready.snapshot().is_empty(), "nobody can send this member a snapshot yet");
         let entries = ready.take_entries();
-        let hard_state = ready.hs().cloned();
+        self.hard_state = ready.hs().cloned().or(self.hard_state.take());
         let held = ready.take_persisted_messages();
         let committed = ready.take_committed_entries();
         let (number, must_sync) = (ready.number(), ready.must_sync());
         self.node.mut_store().append(&entries);
-        if let Some(hard_state) = &hard_state {
+        if let Some(hard_state) = &self.hard_state {
             self.node.mut_store().set_hard_state(hard_state.clone());
         }
         self.node.advance_append_async(ready);
@@ -347,7 +370,16 @@ impl Role {
             assert!(normal, "nobody can propose a configuration change yet");
             self.effects.push(Effect::Apply(committed));
         }
-        self.effects.push(Effect::Append { number, entries, hard_state, must_sync });
+        // A commit index that moved may be lost, so it waits for the next entries: half the batches.
+        let written = must_sync || !entries.is_empty();
+        self.under_way.push_back((number, written));
+        if written {
+            let hard_state = self.hard_state.take();
+            self.effects.push(Effect::Append { number, entries, hard_state, must_sync });
+        } else if self.under_way.len() == 1 {
+            self.persisted(number); // nothing is before it
+        }
+        written
     }
 
     /// Takes the crate's random election timeout out of its hands, so that a run can be replayed.

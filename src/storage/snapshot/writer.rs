@@ -14,7 +14,7 @@ use crate::storage::frame::{self, HEADER_LEN, Salt};
 const CHUNK_BYTES: usize = 256 << 10;
 /// Written bytes are synced in steps of this many, so that the last sync, and the syncs of a WAL on
 /// the same disk, never wait for a whole snapshot.
-const SYNC_BYTES: u64 = 1 << 20;
+const SYNC_BYTES: u64 = 512 << 10;
 
 /// A snapshot file that is being written. Can be moved to another thread between any two calls; holds
 /// one chunk in memory. Dropped before [`SnapshotWriter::finish`], it removes its temporary file.
