@@ -111,8 +111,15 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     let core = Core::start(config, &disk, opened, &metrics)?;
     let doors = Arc::new(core.doors(config, telemetry));
     core.publish_member(config).await?;
-    let settings = ServerSettings { workers: config.http_workers, ..ServerSettings::default() };
-    let server = HttpServer::new(Arc::clone(&doors), settings).start();
+    // One worker is none of its own: it shares the thread of RaftNode and Store.
+    let workers = if config.http_workers == 1 { 0 } else { config.http_workers };
+    let settings = ServerSettings { workers, ..ServerSettings::default() };
+    let server = {
+        let doors = Arc::clone(&doors);
+        HttpServer::start_in_arbiter(&core.arbiter.handle(), move |_| {
+            HttpServer::new(doors, settings)
+        })
+    };
     let start = http::server::Start { clients: client_listeners, probes: metrics_listeners };
     server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
     tracing::info!(

@@ -217,7 +217,10 @@ pub(super) fn build(
         enable_grpc_gateway: givens.bool("enable-grpc-gateway")?,
         enable_v2: givens.bool("enable-v2")?,
         http_workers: match givens.size("http-workers")? {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            0 => match std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+                ..4 => 1,
+                cores => cores / 2,
+            },
             workers => workers,
         },
         watch_progress_notify_interval: givens.duration("watch-progress-notify-interval")?,

@@ -116,7 +116,8 @@ pub struct Config {
     pub enable_grpc_gateway: bool,
     /// Serve `/v2/…`.
     pub enable_v2: bool,
-    /// Threads that serve HTTP; never 0 (0 has become the number of cores).
+    /// Threads that serve HTTP; never 0 (0 has been replaced by a number that fits the machine). 1 is the
+    /// thread on which RaftNode and Store are, too.
     pub http_workers: usize,
     /// How often an idle watcher that asked for progress is told the revision.
     pub watch_progress_notify_interval: Duration,

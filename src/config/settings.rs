@@ -317,7 +317,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Clients, "max-request-bytes", NUMBER, "1572864",
         "Bytes of the largest request.").agree(),
     setting(Section::Clients, "http-workers", Kind::Count(0, 1024), "0",
-        "Threads that serve HTTP; 0 is one for each core.").ours(),
+        "Threads that serve HTTP; 1 is the thread of RaftNode and Store, with more they are apart; 0 is 1 on up to three cores, else half of the cores.").ours(),
     setting(Section::Clients, "cors", Kind::Origins, "*",
         "Origins whose pages may call this server, joined by commas; * or empty is all."),
     setting(Section::Clients, "host-whitelist", Kind::List, "*",

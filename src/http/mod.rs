@@ -25,6 +25,7 @@ pub mod body;
 pub mod cors;
 pub mod drain;
 pub mod framing;
+pub mod here;
 pub mod host_names;
 pub mod json;
 pub mod log_level;

@@ -20,7 +20,7 @@ use actix_web::dev::{Server, ServerHandle, ServiceFactory, fn_service};
 use tokio::net::TcpStream;
 use tracing::{info, warn};
 
-use super::{Doors, route::Offer, service::DoorFactory, stream::ClientStream};
+use super::{Doors, here::Here, route::Offer, service::DoorFactory, stream::ClientStream};
 
 /// How long a client may take to send the head of its first request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the server is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// Threads that serve connections.
+    /// Threads that serve connections; with 0 it is the thread that the actor runs on.
     pub workers: usize,
     /// Connections in all; more are not accepted until others end.
     pub connections_max: usize,
@@ -58,7 +58,13 @@ impl Default for ServerSettings {
 pub struct HttpServer {
     doors: Arc<Doors>,
     settings: ServerSettings,
-    running: Option<ServerHandle>,
+    running: Option<Running>,
+}
+
+/// Who serves the connections.
+enum Running {
+    Workers(ServerHandle),
+    Here(Here),
 }
 
 impl HttpServer {
@@ -95,25 +101,34 @@ impl Handler<Start> for HttpServer {
     fn handle(&mut self, start: Start, _ctx: &mut Context<Self>) -> Self::Result {
         let ServerSettings { workers, connections_max, backlog, idle_timeout, drain_timeout } =
             self.settings;
-        let workers = workers.max(1);
+        let clients = start.clients.into_iter().map(|listener| (listener, Offer::Everything));
+        let probes = start.probes.into_iter().map(|listener| (listener, Offer::Probes));
+        let mut listeners = Vec::new();
+        for (listener, offer) in clients.chain(probes) {
+            rustix::net::listen(&listener, backlog)?; // sets the length of the queue anew
+            info!(address = %listener.local_addr()?, "serving HTTP");
+            listeners.push((listener, offer));
+        }
+        if workers == 0 {
+            let here = Here::new(connections_max);
+            for (listener, offer) in listeners {
+                here.serve(&self.doors, offer, listener, idle_timeout)?;
+            }
+            self.running = Some(Running::Here(here));
+            return Ok(());
+        }
         let mut server = Server::build()
             .workers(workers)
             .max_concurrent_connections(connections_max.div_ceil(workers))
             .shutdown_timeout(drain_timeout.as_secs())
             .disable_signals();
-        let clients = start.clients.into_iter().map(|listener| (listener, Offer::Everything));
-        let probes = start.probes.into_iter().map(|listener| (listener, Offer::Probes));
-        for (listener, offer) in clients.chain(probes) {
-            let address = listener.local_addr()?;
-            rustix::net::listen(&listener, backlog)?; // sets the length of the queue anew
-            let doors = Arc::clone(&self.doors);
-            server = server.listen(address.to_string(), listener, move || {
-                connections(&doors, offer, idle_timeout)
-            })?;
-            info!(%address, "serving HTTP");
+        for (listener, offer) in listeners {
+            let (name, doors) = (listener.local_addr()?.to_string(), Arc::clone(&self.doors));
+            server =
+                server.listen(name, listener, move || connections(&doors, offer, idle_timeout))?;
         }
         let server = server.run();
-        self.running = Some(server.handle());
+        self.running = Some(Running::Workers(server.handle()));
         actix::spawn(async move {
             if let Err(error) = server.await {
                 warn!(%error, "HTTP server has ended");
@@ -123,8 +138,8 @@ impl Handler<Start> for HttpServer {
     }
 }
 
-/// What a worker does with each connection of a listener.
-fn connections(
+/// What is done with each connection of a listener.
+pub(super) fn connections(
     doors: &Arc<Doors>,
     offer: Offer,
     idle_timeout: Duration,
@@ -154,10 +169,12 @@ impl Handler<Drain> for HttpServer {
     fn handle(&mut self, _: Drain, _ctx: &mut Context<Self>) -> Self::Result {
         self.doors.published.draining.store(true, Ordering::Release);
         self.doors.drain.give();
-        let running = self.running.take();
+        let (running, patience) = (self.running.take(), self.settings.drain_timeout);
         Box::pin(async move {
-            if let Some(handle) = running {
-                handle.stop(true).await;
+            match running {
+                Some(Running::Workers(handle)) => handle.stop(true).await,
+                Some(Running::Here(here)) => here.ended(patience).await,
+                None => {}
             }
         })
     }

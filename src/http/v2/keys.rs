@@ -29,8 +29,9 @@ use crate::{
             record::{Action, RevisionRecord},
             watch::Part,
         },
-        v2_tree::{V2Event, read},
+        v2_tree::{V2Event, V2StoreError, read},
     },
+    types::Revision,
 };
 
 /// The methods of v2's keys.
@@ -73,7 +74,9 @@ pub fn answer(doors: &Arc<Doors>, key: &[u8], query: &str, request: &mut Request
             Err(error) => return Routed::Now(refuse(doors, &error)),
         };
         return match asked {
-            Asked::Read { recursive } => Routed::Now(read_now(doors, key, recursive)),
+            Asked::Read { recursive } if is_quick(doors, key) => {
+                Routed::Now(read_now(doors, key, recursive))
+            }
             other => {
                 let (doors, key) = (Arc::clone(doors), Bytes::copy_from_slice(key));
                 Routed::later(async move { other.answer(doors, key).await })
@@ -192,9 +195,10 @@ impl Asked {
 
     async fn answer(self, doors: Arc<Doors>, key: Bytes) -> Answer {
         match self {
-            Asked::Read { recursive } => read_now(&doors, &key, recursive),
+            Asked::Read { recursive } => read_aside(doors, key, recursive).await,
             Asked::QuorumRead { recursive } => match read_index(&doors).await {
-                Ok(()) => read_now(&doors, &key, recursive),
+                Ok(()) if is_quick(&doors, &key) => read_now(&doors, &key, recursive),
+                Ok(()) => read_aside(doors, key, recursive).await,
                 Err(error) => refuse(&doors, &error),
             },
             Asked::Watch { recursive, wait_index, stream } => {
@@ -216,19 +220,43 @@ pub async fn read_index(doors: &Doors) -> Result<(), V2Error> {
     Ok(())
 }
 
+/// Whether a read takes so little that nobody waits for it: a file, or a directory of few keys.
+fn is_quick(doors: &Doors, key: &[u8]) -> bool {
+    const KEYS_MAX: usize = 200;
+    let state = doors.published.state.load();
+    state.key(key).is_some() || read::has_at_most(&state, key, KEYS_MAX)
+}
+
 fn read_now(doors: &Doors, key: &[u8], recursive: bool) -> Answer {
     let state = doors.published.state.load();
-    let node = match read::get(&state, key, recursive) {
-        Ok(node) => node,
-        Err(error) => {
-            doors.stats.gets.count(false);
-            return refuse(doors, &V2Error::Store(error));
+    let body = read::get(&state, key, recursive).map(|node| event::got(&node, wall_clock()));
+    got(doors, state.revision, body)
+}
+
+/// Reads a large directory on a thread of its own: other connections, and the actors if they live on
+/// this one, go on meanwhile. What it reads is a state that does not change.
+async fn read_aside(doors: Arc<Doors>, key: Bytes, recursive: bool) -> Answer {
+    let state = doors.published.state.load_full();
+    let revision = state.revision;
+    let reading = tokio::task::spawn_blocking(move || {
+        read::get(&state, &key, recursive).map(|node| event::got(&node, wall_clock()))
+    });
+    match reading.await {
+        Ok(body) => got(&doors, revision, body),
+        Err(_) => refuse(&doors, &V2Error::Stopped), // the runtime ends
+    }
+}
+
+fn got(doors: &Doors, revision: Revision, body: Result<Vec<u8>, V2StoreError>) -> Answer {
+    doors.stats.gets.count(body.is_ok());
+    match body {
+        Ok(body) => {
+            let mut answer = answer::json(StatusCode::OK, body);
+            set_indexes(&mut answer, doors, revision.0);
+            count(doors, Door::Read, answer)
         }
-    };
-    doors.stats.gets.count(true);
-    let mut answer = answer::json(StatusCode::OK, event::got(&node, wall_clock()));
-    set_indexes(&mut answer, doors, state.revision.0);
-    count(doors, Door::Read, answer)
+        Err(error) => refuse(doors, &V2Error::Store(error)),
+    }
 }
 
 fn refuse(doors: &Doors, error: &V2Error) -> Answer {

@@ -30,6 +30,15 @@ pub fn is_dir(state: &State, path: &[u8]) -> bool {
     path == b"/" || state.dirs.contains(path) || first_key_below(state, path).is_some()
 }
 
+/// Whether a listing of `path` looks at no more than `max` keys and markers: all that lie below it, also
+/// where only the children are shown, for finding these passes over the others.
+pub fn has_at_most(state: &State, path: &[u8], max: usize) -> bool {
+    let (from, to) = bounds_below(path);
+    let below = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+    let keys = state.keys.range(below.0, below.1).take(max + 1).count();
+    keys <= max && keys + state.dirs.range(below.0, below.1).take(max + 1).count() <= max
+}
+
 /// The directory at `path`, without children, if there is one.
 pub(super) fn dir_node(state: &State, path: &[u8]) -> Option<V2Node> {
     if path == b"/" {
