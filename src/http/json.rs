@@ -7,10 +7,14 @@ use crate::types::UnixNanos;
 pub fn push_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() + 2);
     out.push(b'"');
-    for chunk in bytes.utf8_chunks() {
-        push_escaped(out, chunk.valid().as_bytes());
-        for _ in chunk.invalid() {
-            out.extend_from_slice(br"\ufffd");
+    if std::str::from_utf8(bytes).is_ok() {
+        push_escaped(out, bytes); // as nearly always: checking alone is many bytes at a time
+    } else {
+        for chunk in bytes.utf8_chunks() {
+            push_escaped(out, chunk.valid().as_bytes());
+            for _ in chunk.invalid() {
+                out.extend_from_slice(br"\ufffd");
+            }
         }
     }
     out.push(b'"');

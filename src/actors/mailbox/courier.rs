@@ -48,6 +48,9 @@ pub(super) fn of_this_thread() -> Option<Courier> {
 /// Wakes now, or with the batch that this thread works on.
 pub(super) fn wake(waker: Waker, courier: Option<Courier>) {
     let Some(courier) = courier else { return waker.wake() };
+    if of_this_thread().is_some_and(|own| own.0.same_channel(&courier.0)) {
+        return waker.wake(); // it is here already
+    }
     let now = OUTBOX.with_borrow_mut(|outbox| {
         let Some(outbox) = outbox else { return Some(waker) };
         let same = |(other, _): &&mut (Courier, Vec<Waker>)| other.0.same_channel(&courier.0);
