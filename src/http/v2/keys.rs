@@ -221,11 +221,13 @@ pub async fn read_index(doors: &Doors) -> Result<(), V2Error> {
     Ok(())
 }
 
-/// Whether a read takes so little that nobody waits for it: a file, or a directory of few keys.
+/// Whether a read takes so little that nobody waits for it: a file, or a directory of few keys that are
+/// not large.
 fn is_quick(doors: &Doors, key: &[u8]) -> bool {
     const KEYS_MAX: usize = 200;
+    const BYTES_MAX: usize = 1 << 20;
     let state = doors.published.state.load();
-    state.key(key).is_some() || read::has_at_most(&state, key, KEYS_MAX)
+    state.key(key).is_some() || read::has_at_most(&state, key, KEYS_MAX, BYTES_MAX)
 }
 
 fn read_now(doors: &Doors, key: &[u8], recursive: bool) -> Answer {
