@@ -102,7 +102,7 @@ pub fn run(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
 }
 
 async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
-    let signals = signals::Signals::listen().map_err(system("listening for signals"))?;
+    let mut signals = signals::Signals::listen().map_err(system("listening for signals"))?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let opened = boot::open(&disk, config)?;
     let client_listeners = listen("listen-client-urls", &config.listen_client_urls)?;
@@ -110,7 +110,15 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     let metrics = Metrics::new();
     let core = Core::start(config, &disk, opened, &metrics)?;
     let doors = Arc::new(core.doors(config, telemetry));
-    core.publish_member(config).await?;
+    let published = tokio::select! {
+        published = core.publish_member(config) => published.map(|()| None),
+        signal = signals.wait(|| core.snapshot_now()) => Ok(Some(signal)),
+    };
+    if let Some(signal) = published? {
+        tracing::info!(signal, "stopping before this member could serve");
+        core.stop().await;
+        return Ok(());
+    }
     // One worker is none of its own: it shares the thread of RaftNode and Store.
     let workers = if config.http_workers == 1 { 0 } else { config.http_workers };
     let settings = ServerSettings { workers, ..ServerSettings::default() };

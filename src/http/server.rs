@@ -101,6 +101,7 @@ impl Handler<Start> for HttpServer {
     fn handle(&mut self, start: Start, _ctx: &mut Context<Self>) -> Self::Result {
         let ServerSettings { workers, connections_max, backlog, idle_timeout, drain_timeout } =
             self.settings;
+        let connections_max = fitting(connections_max, files_max());
         let clients = start.clients.into_iter().map(|listener| (listener, Offer::Everything));
         let probes = start.probes.into_iter().map(|listener| (listener, Offer::Probes));
         let mut listeners = Vec::new();
@@ -136,6 +137,22 @@ impl Handler<Start> for HttpServer {
         });
         Ok(())
     }
+}
+
+/// How many files this process may have open, after asking for as many as it can get.
+fn files_max() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }); // or what there is must do
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How many connections fit beside the member's own files. Without a file for its next segment the log
+/// fails, and with it the member: clients must never be able to take them all.
+fn fitting(connections_max: usize, files_max: u64) -> usize {
+    const OWN_FILES: u64 = 256;
+    let for_clients = files_max.saturating_sub(OWN_FILES.min(files_max / 2)).max(1);
+    connections_max.min(usize::try_from(for_clients).unwrap_or(usize::MAX))
 }
 
 /// What is done with each connection of a listener.
@@ -177,5 +194,24 @@ impl Handler<Drain> for HttpServer {
                 None => {}
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitting;
+
+    #[test]
+    fn connections_leave_the_member_its_files() {
+        for (connections, files, expected) in [
+            (50_000, u64::MAX, 50_000),
+            (50_000, 65_536, 50_000),
+            (50_000, 1024, 768),
+            (50_000, 256, 128),
+            (50_000, 0, 1),
+            (100, 1024, 100),
+        ] {
+            assert_eq!(fitting(connections, files), expected, "{connections}, {files} files");
+        }
     }
 }

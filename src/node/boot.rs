@@ -79,6 +79,10 @@ pub fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Opened, BootError> 
         tracing::info!(data_dir = %config.data_dir.display(), "starting with empty data");
         founding::found(disk, &data_dir, meta, &State::new(members), options)?;
     }
+    // An earlier version, or a start that was cut short, did not. On a full disk it must wait.
+    if let Err(error) = data_dir.note_founded(&**disk) {
+        tracing::warn!(%error, "that there is a log could not be noted; tried again at the next start");
+    }
     let snapshots = SnapshotDir::new(Arc::clone(disk), data_dir.snap());
     let mut progress = ProgressLog::default();
     let (recovered, wal) =

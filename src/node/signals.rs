@@ -22,7 +22,7 @@ impl Signals {
     }
 
     /// Waits for a signal to stop, and tells its name. `snapshot` is called for each order to take one.
-    pub async fn wait(mut self, snapshot: impl Fn()) -> &'static str {
+    pub async fn wait(&mut self, snapshot: impl Fn()) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",

@@ -5,6 +5,7 @@
 //! <data-dir>/format       "callboard data directory, format 1"
 //! <data-dir>/member/wal   the write-ahead log, unless it is elsewhere
 //! <data-dir>/member/snap  the snapshots
+//! <data-dir>/member/founded  empty; there since the log was first made
 //! ```
 //! Nothing is created in a directory that is not ours: one that etcd wrote, or a newer format, is
 //! refused as it is. Depends on the disk alone.
@@ -20,6 +21,7 @@ const FORMAT_TEXT: &str = "callboard data directory, format ";
 const FORMAT_FILE: &str = "format";
 const FORMAT_TEMPORARY: &str = "format.tmp";
 const LOCK_FILE: &str = "lock";
+const FOUNDED_FILE: &str = "founded";
 /// Longer than any format file that was ever written.
 const FORMAT_BYTES_MAX: usize = 256;
 
@@ -164,6 +166,21 @@ impl DataDir {
         &self.snap
     }
 
+    /// Whether a log was ever made for this directory, wherever it was.
+    pub fn is_founded(&self, disk: &dyn Disk) -> Result<bool, DiskError> {
+        disk.exists(&self.root.join("member").join(FOUNDED_FILE))
+    }
+
+    /// Notes, durably, that there is a log now: from here on its absence is a loss.
+    pub fn note_founded(&self, disk: &dyn Disk) -> Result<(), DiskError> {
+        if self.is_founded(disk)? {
+            return Ok(());
+        }
+        let member = self.root.join("member");
+        disk.create(&member.join(FOUNDED_FILE))?.sync_data()?;
+        disk.sync_dir(&member)
+    }
+
     /// What the operator should know.
     pub fn warnings(&self) -> &[DataDirWarning] {
         &self.warnings
@@ -183,7 +200,7 @@ impl DataDir {
         }
         let known = ["member", FORMAT_FILE, FORMAT_TEMPORARY, LOCK_FILE, "lost+found"];
         self.warn_unknown(disk, &self.root.clone(), |name| known.contains(&name))?;
-        self.warn_unknown(disk, &member, |name| ["wal", "snap"].contains(&name))?;
+        self.warn_unknown(disk, &member, |name| ["wal", "snap", FOUNDED_FILE].contains(&name))?;
         self.warn_unknown(disk, &self.wal.clone(), |name| {
             has_extension(name, &["wal", "tmp"]) || [LOCK_FILE, "lost+found"].contains(&name)
         })?;

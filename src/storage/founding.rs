@@ -2,7 +2,8 @@
 //!
 //! A member's log begins with a snapshot, so that what the cluster was founded with is on disk and not
 //! only in settings that may have changed by the next start. The snapshot comes first, then the log:
-//! a crash between the two leaves a directory that is founded anew.
+//! a crash between the two leaves a directory that is founded anew. Once the log is there, that is noted
+//! beside the snapshots: a log elsewhere that is then missing was lost, or its disk is not mounted.
 
 use std::{
     path::{Path, PathBuf},
@@ -64,7 +65,8 @@ pub fn found(
     options: WalOptions,
 ) -> Result<(), FoundingError> {
     let snapshots = SnapshotDir::new(Arc::clone(disk), data_dir.snap());
-    if snapshots.list()?.iter().any(|name| name.index > Index(0)) {
+    let newer = snapshots.list()?.iter().any(|name| name.index > Index(0));
+    if newer || data_dir.is_founded(&**disk)? {
         return Err(FoundingError::LogMissing {
             snapshots: data_dir.snap().to_owned(),
             wal: data_dir.wal().to_owned(),
@@ -73,6 +75,7 @@ pub fn found(
     let first = state_file::meta_of(state, meta.cluster_id, meta.member_id);
     state_file::save(disk, data_dir.snap(), &first, state)?;
     Wal::create(Arc::clone(disk), data_dir.wal(), meta, options)?;
+    data_dir.note_founded(&**disk)?;
     Ok(())
 }
 
@@ -101,5 +104,25 @@ pub fn restore(
     // The snapshot first: until the log is there too, the directory is one that does not start.
     state_file::save(disk, data_dir.snap(), &meta, &state)?;
     Wal::create(Arc::clone(disk), data_dir.wal(), wal_meta, WalOptions::default())?;
+    data_dir.note_founded(&**disk)?;
     Ok(meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sim_disk::SimDisk;
+
+    #[test]
+    fn a_log_that_is_missing_before_the_first_snapshot_is_missed() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+        let founded = |wal: &str| {
+            let data_dir = DataDir::open(&*disk, Path::new("/data"), Some(Path::new(wal))).unwrap();
+            let (meta, state) = (WalMeta::default(), State::new(Vec::new()));
+            found(&disk, &data_dir, meta, &state, WalOptions::default())
+        };
+        founded("/mounted").unwrap();
+        let again = founded("/not-mounted");
+        assert!(matches!(again, Err(FoundingError::LogMissing { .. })), "{again:?}");
+    }
 }

@@ -121,11 +121,73 @@ impl Snapshotter {
         self.metrics.observe_snapshot(took, bytes);
         tracing::info!(index = %meta.index, revision = %meta.revision, bytes, ?took, "saved snapshot");
         let keep = if self.keep == 0 { usize::MAX } else { self.keep };
-        let oldest = self.dir.retain(keep)?;
+        // The snapshot is there even if an old one could not be removed: WalWriter must hear of it, or
+        // no other would ever be considered. It lets go of nothing that the old ones need.
+        let release = match self.dir.retain(keep) {
+            Ok(oldest) => oldest.map_or(meta.index, |name| name.index),
+            Err(error) => {
+                tracing::warn!(%error, "old snapshots were not removed; tried again with the next");
+                Index(0)
+            }
+        };
         let mark = SnapshotMark { index: meta.index, term: meta.term, installed: false };
-        let release = oldest.map_or(meta.index, |name| name.index);
         // Fails only when the member is stopping: then the next start finds the snapshot by itself.
         _ = self.wal_writer.send(Control::Snapshotted { mark, release });
         Ok(meta.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        published::Identity,
+        storage::{
+            mvcc::State,
+            sim_disk::{Fault, SimDisk},
+        },
+        types::{ClusterId, MemberId, Term},
+    };
+
+    /// A fault must never leave a snapshot that WalWriter does not hear of: none would follow it.
+    #[test]
+    fn whatever_fails_a_snapshot_that_counts_is_told() {
+        let mut failed = 0;
+        for step in 1..40 {
+            let sim = SimDisk::new();
+            let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+            disk.create_dir(Path::new("/snap")).unwrap();
+            let identity =
+                Identity { cluster_id: ClusterId(1), member_id: MemberId(1), name: String::new() };
+            let (wal_writer, told) = crossbeam_channel::bounded(16);
+            let snapshotter = Snapshotter {
+                dir: SnapshotDir::new(Arc::clone(&disk), Path::new("/snap")),
+                disk,
+                keep: 1,
+                policy: Policy { ratio_percent: 0, bytes_min: 0, entries: 0 },
+                published: Published::new(identity, State::new(Vec::new())),
+                wal: Arc::new(WalFigures::default()),
+                wal_writer,
+                metrics: Metrics::new(),
+            };
+            let mut last = Index(0);
+            for index in 1..=3 {
+                let mut applied = State::new(Vec::new());
+                for at in 1..=index {
+                    applied.apply(Index(at), Term(1), None);
+                }
+                snapshotter.published.state.store(Arc::new(applied));
+                if index == 2 {
+                    sim.fail_at(sim.steps() + step, Fault::Eio);
+                }
+                let before = last;
+                failed += usize::from(snapshotter.take(&mut last).is_err());
+                sim.heal();
+                assert_eq!(last != before, told.try_recv().is_ok(), "{index}, fault at {step}");
+            }
+        }
+        assert!(failed > 0, "no fault was met");
     }
 }

@@ -19,7 +19,6 @@ use crate::{
 /// One watcher.
 #[derive(Clone, Copy, Debug)]
 struct Watcher {
-    id: SubscriptionId,
     recursive: bool,
     once: bool,
     after: Revision,
@@ -28,7 +27,7 @@ struct Watcher {
 /// See the head of the module.
 #[derive(Debug, Default)]
 pub struct WatchHub {
-    by_path: BTreeMap<Bytes, Vec<Watcher>>,
+    by_path: BTreeMap<Bytes, BTreeMap<SubscriptionId, Watcher>>,
     paths: BTreeMap<SubscriptionId, Bytes>,
 }
 
@@ -37,14 +36,15 @@ impl WatchHub {
     pub fn add(&mut self, id: SubscriptionId, pattern: WatchPattern, after: Revision, once: bool) {
         let WatchPattern { path, recursive } = pattern;
         self.paths.insert(id, path.clone());
-        self.by_path.entry(path).or_default().push(Watcher { id, recursive, once, after });
+        let watcher = Watcher { recursive, once, after };
+        self.by_path.entry(path).or_default().insert(id, watcher);
     }
 
     /// Removes a watcher; one that is gone already is no error.
     pub fn remove(&mut self, id: SubscriptionId) {
         let Some(path) = self.paths.remove(&id) else { return };
         let Some(watchers) = self.by_path.get_mut(&path) else { return };
-        watchers.retain(|watcher| watcher.id != id);
+        watchers.remove(&id); // not by a walk: thousands may wait at one path, and all go at once
         if watchers.is_empty() {
             self.by_path.remove(&path);
         }
@@ -104,19 +104,52 @@ fn ends_of_ancestors(path: &[u8]) -> impl Iterator<Item = usize> + '_ {
 
 fn collect(
     at: &Bytes,
-    watchers: &[Watcher],
+    watchers: &BTreeMap<SubscriptionId, Watcher>,
     record: &RevisionRecord,
     part: Part,
     ids: &mut Vec<SubscriptionId>,
     served: &mut Vec<SubscriptionId>,
 ) {
-    for watcher in watchers.iter().filter(|watcher| record.revision > watcher.after) {
+    for (&id, watcher) in watchers.iter().filter(|(_, watcher)| record.revision > watcher.after) {
         let pattern = WatchPattern { path: at.clone(), recursive: watcher.recursive };
         if pattern.matches(record, part, Seen::Live) {
-            ids.push(watcher.id);
+            ids.push(id);
             if watcher.once {
-                served.push(watcher.id);
+                served.push(id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::{V2Command, V2Op, V2Write},
+        storage::{mvcc::State, v2_tree::write::Writer},
+        types::UnixNanos,
+    };
+
+    /// All of them at one path, served by one event or leaving one by one: with a walk through the
+    /// others for each, this would take minutes.
+    #[test]
+    fn a_crowd_at_one_path_comes_and_goes() {
+        const CROWD: u64 = 50_000;
+        let write = V2Write { dir: false, value: Bytes::new(), ttl: None, refresh: false };
+        let command = V2Command { path: b"/a".to_vec(), op: V2Op::Set(write) };
+        let mut state = State::new(Vec::new());
+        let record = Writer::new(&mut state, UnixNanos(1)).apply(&command).unwrap();
+        let pattern = WatchPattern { path: Bytes::from_static(b"/a"), recursive: false };
+        let ids = || (0..CROWD).map(SubscriptionId);
+        let mut hub = WatchHub::default();
+        for once in [true, false] {
+            ids().for_each(|id| hub.add(id, pattern.clone(), Revision(1), once));
+            let told = hub.notify(&record);
+            assert_eq!(told.len(), 1);
+            assert!(told[0].1.iter().copied().eq(ids()), "in the order in which they came");
+            assert_eq!(hub.len() as u64, if once { 0 } else { CROWD });
+        }
+        ids().rev().for_each(|id| hub.remove(id));
+        assert!(hub.is_empty() && hub.by_path.is_empty());
     }
 }

@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use actix_http::{Method, Payload, Request, StatusCode, header};
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::{
     error::{RequestCode, V2Error, set_indexes},
@@ -220,11 +221,13 @@ pub async fn read_index(doors: &Doors) -> Result<(), V2Error> {
     Ok(())
 }
 
-/// Whether a read takes so little that nobody waits for it: a file, or a directory of few keys.
+/// Whether a read takes so little that nobody waits for it: a file, or a directory of few keys that are
+/// not large.
 fn is_quick(doors: &Doors, key: &[u8]) -> bool {
     const KEYS_MAX: usize = 200;
+    const BYTES_MAX: usize = 1 << 20;
     let state = doors.published.state.load();
-    state.key(key).is_some() || read::has_at_most(&state, key, KEYS_MAX)
+    state.key(key).is_some() || read::has_at_most(&state, key, KEYS_MAX, BYTES_MAX)
 }
 
 fn read_now(doors: &Doors, key: &[u8], recursive: bool) -> Answer {
@@ -236,15 +239,32 @@ fn read_now(doors: &Doors, key: &[u8], recursive: bool) -> Answer {
 /// Reads a large directory on a thread of its own: other connections, and the actors if they live on
 /// this one, go on meanwhile. What it reads is a state that does not change.
 async fn read_aside(doors: Arc<Doors>, key: Bytes, recursive: bool) -> Answer {
-    let state = doors.published.state.load_full();
-    let revision = state.revision;
-    let reading = tokio::task::spawn_blocking(move || {
-        read::get(&state, &key, recursive).map(|node| event::got(&node, wall_clock()))
+    let published = Arc::clone(&doors);
+    let reading = aside(move || {
+        let state = published.published.state.load_full();
+        let body = read::get(&state, &key, recursive).map(|node| event::got(&node, wall_clock()));
+        (state.revision, body)
     });
     match reading.await {
-        Ok(body) => got(&doors, revision, body),
-        Err(_) => refuse(&doors, &V2Error::Stopped), // the runtime ends
+        Some((revision, body)) => got(&doors, revision, body),
+        None => refuse(&doors, &V2Error::Stopped), // the runtime ends
     }
+}
+
+/// At most so many large directories are read at once: a flood of them must leave the actors, the log
+/// and everyone else's requests their share of the machine. More wait, and go when their client goes.
+const ASIDE_MAX: usize = 4;
+static ASIDE: Semaphore = Semaphore::const_new(ASIDE_MAX);
+
+/// Does `work` on a thread of its own; none if the runtime ends before.
+async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    let turn = ASIDE.acquire().await.ok()?;
+    let working = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(turn); // not before: the work goes on when nobody waits for it any more
+        result
+    });
+    working.await.ok()
 }
 
 fn got(doors: &Doors, revision: Revision, body: Result<Vec<u8>, V2StoreError>) -> Answer {
@@ -343,4 +363,26 @@ fn written(doors: &Doors, record: &RevisionRecord, no_value_on_success: bool) ->
     let mut answer = answer::json(status, body);
     set_indexes(&mut answer, doors, record.revision.0);
     count(doors, Door::Write, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[actix::test]
+    async fn a_flood_of_large_reads_takes_few_threads() {
+        static NOW: AtomicUsize = AtomicUsize::new(0);
+        static MOST: AtomicUsize = AtomicUsize::new(0);
+        let work = || {
+            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            (0..1000).for_each(|_| std::thread::yield_now());
+            NOW.fetch_sub(1, Ordering::SeqCst);
+        };
+        let flood = (0..100).map(|_| aside(work));
+        let done = futures_util::future::join_all(flood).await;
+        assert!(done.iter().all(Option::is_some));
+        assert!(MOST.load(Ordering::SeqCst) <= ASIDE_MAX);
+    }
 }

@@ -30,13 +30,20 @@ pub fn is_dir(state: &State, path: &[u8]) -> bool {
     path == b"/" || state.dirs.contains(path) || first_key_below(state, path).is_some()
 }
 
-/// Whether a listing of `path` looks at no more than `max` keys and markers: all that lie below it, also
-/// where only the children are shown, for finding these passes over the others.
-pub fn has_at_most(state: &State, path: &[u8], max: usize) -> bool {
+/// Whether a listing of `path` looks at no more than `max` keys and markers, and at keys of no more than
+/// `bytes_max` with their values: all that lie below it, also where only the children are shown, for
+/// finding these passes over the others.
+pub fn has_at_most(state: &State, path: &[u8], max: usize, bytes_max: usize) -> bool {
     let (from, to) = bounds_below(path);
     let below = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
-    let keys = state.keys.range(below.0, below.1).take(max + 1).count();
-    keys <= max && keys + state.dirs.range(below.0, below.1).take(max + 1).count() <= max
+    let (mut keys, mut bytes) = (0, 0);
+    for record in state.keys.range(below.0, below.1).take(max + 1) {
+        keys += 1;
+        bytes += record.len();
+    }
+    keys <= max
+        && bytes <= bytes_max
+        && keys + state.dirs.range(below.0, below.1).take(max + 1).count() <= max
 }
 
 /// The directory at `path`, without children, if there is one.
@@ -156,4 +163,41 @@ fn add_dir(state: &State, found: &mut BTreeMap<Bytes, V2Node>, path: &[u8], recu
         node.kind = V2Kind::Dir(Some(children(state, path, true)));
     }
     found.insert(node.key.clone(), node);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::{V2Command, V2Op, V2Write},
+        storage::v2_tree::write::Writer,
+        types::UnixNanos,
+    };
+
+    #[test]
+    fn a_listing_is_large_by_its_keys_its_markers_or_its_bytes() {
+        let mut state = State::new(Vec::new());
+        let mut set = |path: &str, dir, bytes| {
+            let value = Bytes::from(vec![b'v'; bytes]);
+            let op = V2Op::Set(V2Write { dir, value, ttl: None, refresh: false });
+            let command = V2Command { path: path.as_bytes().to_vec(), op };
+            Writer::new(&mut state, UnixNanos(1)).apply(&command).unwrap();
+        };
+        set("/keys/a", false, 1);
+        set("/keys/b", false, 1);
+        set("/dirs/a", true, 0);
+        set("/dirs/b", true, 0);
+        set("/large/a", false, 1000);
+        for (path, max, bytes_max, expected) in [
+            ("/keys", 2, 1000, true),
+            ("/keys", 1, 1000, false),
+            ("/dirs", 2, 1000, true),
+            ("/dirs", 1, 1000, false),
+            ("/large", 2, 2000, true),
+            ("/large", 2, 1000, false),
+        ] {
+            let found = has_at_most(&state, path.as_bytes(), max, bytes_max);
+            assert_eq!(found, expected, "{path}, {max} keys, {bytes_max} bytes");
+        }
+    }
 }
