@@ -134,9 +134,9 @@ pub struct Role {
 /// Reads on their way: waiting for a round, in a round, waiting to be applied.
 #[derive(Default)]
 struct Reads {
-    waiting: Vec<ReadId>,
-    since: u64,
-    rounds: BTreeMap<u64, (u64, Vec<ReadId>)>,
+    /// With the tick of their asking.
+    waiting: Vec<(ReadId, u64)>,
+    rounds: BTreeMap<u64, (u64, Vec<(ReadId, u64)>)>,
     next_round: u64,
     to_apply: BTreeMap<Index, Vec<ReadId>>,
 }
@@ -193,10 +193,7 @@ impl Role {
                 }
             }
             Input::Read { id } => {
-                if self.reads.waiting.is_empty() {
-                    self.reads.since = self.now;
-                }
-                self.reads.waiting.push(id);
+                self.reads.waiting.push((id, self.now));
             }
             Input::Tick => {
                 self.now += 1;
@@ -287,8 +284,8 @@ impl Role {
         }
         let round = self.reads.next_round;
         self.reads.next_round += 1;
-        let ids = mem::take(&mut self.reads.waiting);
-        self.reads.rounds.insert(round, (self.now, ids));
+        let reads = mem::take(&mut self.reads.waiting);
+        self.reads.rounds.insert(round, (self.now, reads));
         self.node.read_index(round.to_be_bytes().to_vec());
     }
 
@@ -298,7 +295,8 @@ impl Role {
         for state in mem::take(&mut self.node.raft.read_states) {
             let round = state.request_ctx.try_into().map(u64::from_be_bytes);
             let round = round.ok().and_then(|round| self.reads.rounds.remove(&round));
-            let Some((_, ids)) = round else { continue };
+            let Some((_, reads)) = round else { continue };
+            let ids: Vec<_> = reads.into_iter().map(|(id, _)| id).collect();
             let index = Index(state.index);
             if index <= self.applied {
                 self.effects.push(Effect::ReadReady(ids, index));
@@ -313,12 +311,14 @@ impl Role {
     fn age_reads(&mut self) {
         let patience = self.election_ticks as u64;
         let now = self.now;
-        let late = |(started, _): &mut (u64, Vec<ReadId>)| now - *started >= patience;
-        for (_, (_, ids)) in self.reads.rounds.extract_if(.., |_, round| late(round)) {
-            self.reads.waiting.extend(ids);
+        for (_, (_, reads)) in
+            self.reads.rounds.extract_if(.., |_, round| now - round.0 >= patience)
+        {
+            self.reads.waiting.extend(reads);
         }
-        if !self.reads.waiting.is_empty() && now - self.reads.since >= 2 * patience {
-            let ids = mem::take(&mut self.reads.waiting);
+        let late = |&mut (_, since): &mut (ReadId, u64)| now - since >= 2 * patience;
+        let ids: Vec<_> = self.reads.waiting.extract_if(.., late).map(|(id, _)| id).collect();
+        if !ids.is_empty() {
             let error =
                 if self.leader().is_some() { ReadError::TimedOut } else { ReadError::NoLeader };
             self.effects.push(Effect::ReadFailed(ids, error));

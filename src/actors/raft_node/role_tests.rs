@@ -223,3 +223,23 @@ fn the_same_inputs_give_the_same_effects() {
     assert_eq!(run(1), run(1));
     assert!((2..20).any(|seed| run(seed) != run(1)), "the seed decides when it campaigns");
 }
+
+#[test]
+fn each_read_has_its_own_time_to_fail() {
+    let conf_state = ConfState::from((vec![7, 8, 9], vec![]));
+    let mut role = start(Boot { conf_state, ..boot() });
+    role.handle(Input::Read { id: ReadId(1) });
+    let mut failed = Vec::new();
+    for tick in 1..=35 {
+        if tick == 15 {
+            role.handle(Input::Read { id: ReadId(2) });
+        }
+        role.handle(Input::Tick);
+        for effect in role.end_turn(true) {
+            if let Effect::ReadFailed(ids, _) = effect {
+                failed.push((tick, ids));
+            }
+        }
+    }
+    assert_eq!(failed, [(20, vec![ReadId(1)]), (34, vec![ReadId(2)])]);
+}

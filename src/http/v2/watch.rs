@@ -247,6 +247,10 @@ impl Streaming {
                 self.live = Some(self.subscribe().await?);
                 return Ok(());
             }
+            if self.next == self.seen.0 && self.next <= state.compacted {
+                // Compacted since it was delivered: its one event was all that it had for v2.
+                (self.next, self.seen) = (self.next.next(), (Revision(0), 0));
+            }
             self.next = scan(&state, &self.pattern, self.next, SCAN_EVENTS_MAX, &mut self.ahead)?;
             // A live channel may have ended within a revision: its first events were delivered.
             let (revision, delivered) = std::mem::take(&mut self.seen);
