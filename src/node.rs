@@ -341,8 +341,8 @@ impl Core {
         }
     }
 
-    /// Tells the cluster this member's name and client URLs, if it does not know them yet. The member
-    /// is ready when this is applied: its log works from end to end.
+    /// Tells the cluster this member's name and client URLs, at each start: they may have changed. The
+    /// member is ready when this is applied, for then its log works from end to end.
     async fn publish_member(&self, config: &Config) -> Result<(), RunError> {
         let Identity { member_id: id, ref name, .. } = self.published.identity;
         let client_urls: Vec<String> =

@@ -24,8 +24,11 @@ use tracing_subscriber::{Layer, Registry, reload};
 use crate::config::{Config, LogFormat, LogOutput};
 
 /// Libraries whose every-day lines are not for who runs this server; `trace` shows them too.
-const QUIET_TARGETS: [&str; 6] =
-    ["actix_server", "actix_http", "actix_web", "actix_rt", "mio", "h2"];
+const QUIET_TARGETS: [&str; 5] = ["actix_server", "actix_web", "actix_rt", "mio", "h2"];
+
+/// The HTTP parser calls it an error when a client sends nonsense: whoever wants to could fill the log
+/// with it. `debug` and `trace` show it.
+const ABOUT_CLIENTS: &str = "actix_http";
 
 /// Why the log could not be set up, or its level not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +99,8 @@ fn targets(level: &str) -> Result<Targets, TelemetryError> {
         _ => return Err(TelemetryError::Level(level.to_owned())),
     };
     let quiet = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
-    let targets = Targets::new().with_default(level);
+    let clients = if level >= LevelFilter::DEBUG { quiet } else { LevelFilter::OFF };
+    let targets = Targets::new().with_default(level).with_target(ABOUT_CLIENTS, clients);
     Ok(QUIET_TARGETS.iter().fold(targets, |targets, target| targets.with_target(*target, quiet)))
 }
 
@@ -379,8 +383,10 @@ mod tests {
     fn the_level_changes_while_running() {
         let lines = logged("warn", LogFormat::Json, |telemetry| {
             tracing::info!("hidden");
+            tracing::error!(target: "actix_http::h1", "nonsense from a client, hidden");
             telemetry.set_level("debug").unwrap();
             tracing::debug!("seen");
+            tracing::error!(target: "actix_http::h1", "nonsense from a client");
             tracing::info!(target: "actix_server::builder", "a library's every-day line");
             telemetry.set_level("fatal").unwrap();
             tracing::warn!("hidden again");
@@ -391,7 +397,7 @@ mod tests {
             .iter()
             .map(|l| serde_json::from_str::<Value>(l).unwrap()["msg"].clone())
             .collect();
-        assert_eq!(seen, ["seen", "errors are always seen"]);
+        assert_eq!(seen, ["seen", "nonsense from a client", "errors are always seen"]);
     }
 
     #[test]
