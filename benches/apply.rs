@@ -169,6 +169,7 @@ impl Store {
             name: "n1".to_owned(),
             peer_urls: Vec::new(),
             client_urls: Vec::new(),
+            learner: false,
         };
         let state = State::new(vec![member]);
         Store { published: ArcSwap::from_pointee(state.clone()), state, random: Random::new(7) }

@@ -53,6 +53,58 @@ pub enum Command {
         /// Its `--advertise-client-urls`.
         client_urls: Vec<String>,
     },
+    /// Changes who is in the cluster. Travels in a configuration-change entry: the encoded proposal is
+    /// that entry's context, and its data is what [`crate::storage::mvcc::Membership`] makes of it.
+    Members(MemberChange),
+    /// Raises or clears an alarm of a member.
+    Alarm {
+        /// Whose.
+        member: MemberId,
+        /// Which.
+        kind: AlarmKind,
+        /// Raised, or cleared.
+        raised: bool,
+    },
+}
+
+/// One change of the membership. At most one is under way at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// A new member; its id is made by the proposer from the URLs, the cluster's name and the time.
+    Add {
+        /// Never used before.
+        id: MemberId,
+        /// Where its peers will find it, sorted.
+        peer_urls: Vec<String>,
+        /// Without a vote until it is promoted.
+        learner: bool,
+    },
+    /// A learner gets its vote.
+    Promote {
+        /// Which.
+        id: MemberId,
+    },
+    /// A member leaves, and its id can never return.
+    Remove {
+        /// Which.
+        id: MemberId,
+    },
+    /// A member moves.
+    Update {
+        /// Which.
+        id: MemberId,
+        /// Its new peer URLs, sorted.
+        peer_urls: Vec<String>,
+    },
+}
+
+/// etcd's alarms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AlarmKind {
+    /// The quota of the keyspace is used up.
+    NoSpace,
+    /// The member's state differs from the others'.
+    Corrupt,
 }
 
 /// A write through the v2 door.

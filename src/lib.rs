@@ -16,3 +16,4 @@ pub mod published;
 pub mod storage;
 pub mod telemetry;
 pub mod types;
+pub mod wire;

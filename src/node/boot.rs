@@ -107,6 +107,7 @@ fn founding_members(config: &Config) -> Vec<Member> {
             name: initial.name.clone(),
             peer_urls,
             client_urls: Vec::new(),
+            learner: false,
         }
     };
     config.initial_cluster.iter().map(member).collect()
@@ -120,6 +121,7 @@ fn genesis(meta: &WalMeta) -> State {
         name: String::new(),
         peer_urls: Vec::new(),
         client_urls: Vec::new(),
+        learner: false,
     };
     State::new(meta.voters.iter().map(member).collect())
 }

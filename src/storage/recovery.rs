@@ -223,8 +223,9 @@ impl Applier {
     fn apply_committed(&mut self, commit: Index) -> Result<(), RecoveryError> {
         while let Some(entry) = self.pending.front().filter(|entry| entry.index <= commit) {
             let index = entry.index;
-            let proposal: Option<Proposal> = (!entry.data.is_empty())
-                .then(|| rmp_serde::from_slice(&entry.data))
+            let data = entry.proposal();
+            let proposal: Option<Proposal> = (!data.is_empty())
+                .then(|| rmp_serde::from_slice(data))
                 .transpose()
                 .map_err(|error| RecoveryError::Entry { index, error })?;
             self.state.apply(index, entry.term, proposal.as_ref());

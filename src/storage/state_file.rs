@@ -49,7 +49,8 @@ pub fn meta_of(state: &State, cluster_id: ClusterId, member_id: MemberId) -> Sna
         term: state.applied_term,
         index: state.applied_index,
         conf_state: ConfState {
-            voters: state.members().iter().map(|member| member.id).collect(),
+            voters: state.membership().voters().collect(),
+            learners: state.membership().learners().collect(),
             ..ConfState::default()
         },
         revision: state.revision,

@@ -113,6 +113,7 @@ impl Member {
             name: "one".to_owned(),
             peer_urls: urls("http://127.0.0.1:2380"),
             client_urls: urls("http://127.0.0.1:2379"),
+            learner: false,
         }]);
         let published = Published::new(identity, state.clone());
         published.raft.leader.store(0xa, Ordering::Release);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{record::RevisionRecord, state::State};
+use super::{membership::MemberError, record::RevisionRecord, state::State};
 use crate::{
-    command::{Command, Proposal},
+    command::{Command, MemberChange, Proposal},
     storage::v2_tree::{self, V2StoreError},
     types::{Index, LeaseId, Revision, Term},
 };
@@ -22,6 +22,10 @@ pub enum Applied {
     Compacted(Result<Revision, CompactError>),
     /// A member published itself.
     Published,
+    /// The membership was changed, or why not.
+    Members(Result<(), MemberError>),
+    /// An alarm was raised or cleared.
+    Alarm,
 }
 
 /// Why a compaction was refused.
@@ -83,12 +87,24 @@ impl State {
             }
             Command::Compact { revision } => Applied::Compacted(self.compact(*revision)),
             Command::PublishMember { id, name, client_urls } => {
-                let members = Arc::make_mut(&mut self.members);
-                if let Some(member) = members.iter_mut().find(|member| member.id == *id) {
-                    member.name.clone_from(name);
-                    member.client_urls.clone_from(client_urls);
-                }
+                Arc::make_mut(&mut self.membership).publish(*id, name, client_urls);
                 Applied::Published
+            }
+            Command::Members(change) => {
+                let applied = Arc::make_mut(&mut self.membership).apply(change);
+                if let (Ok(()), MemberChange::Remove { id }) = (applied, change) {
+                    Arc::make_mut(&mut self.alarms).retain(|(member, _)| member != id);
+                }
+                Applied::Members(applied)
+            }
+            Command::Alarm { member, kind, raised } => {
+                let alarms = Arc::make_mut(&mut self.alarms);
+                if *raised && self.membership.member(*member).is_some() {
+                    alarms.insert((*member, *kind));
+                } else {
+                    alarms.remove(&(*member, *kind));
+                }
+                Applied::Alarm
             }
         };
         outcome

@@ -5,22 +5,24 @@
 //! A version of a key that history holds is written once, there, and named by its place (revision,
 //! number of the change) wherever else it occurs; docs/on-disk-format.md has the layout.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smallvec::SmallVec;
 
 use super::{
+    membership::{Member, Membership},
     record::{
         Action, Change, DirBefore, DirChange, DirRecord, KeyHead, KeyRecord, LeaseRecord,
         RevisionRecord,
     },
-    state::{Member, State},
+    state::State,
 };
 use crate::{
+    command::AlarmKind,
     storage::tree::{Item, Tree},
-    types::{Index, LeaseId, Revision, Term, UnixNanos},
+    types::{Index, LeaseId, MemberId, Revision, Term, UnixNanos},
 };
 
 /// What is wrong with a sequence of records.
@@ -62,6 +64,10 @@ struct Head {
     revision: Revision,
     compacted: Revision,
     members: Vec<Member>,
+    #[serde(default)]
+    removed: BTreeSet<MemberId>,
+    #[serde(default)]
+    alarms: BTreeSet<(MemberId, AlarmKind)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -164,7 +170,9 @@ pub fn encode<E>(state: &State, mut sink: impl FnMut(&[u8]) -> Result<(), E>) ->
         applied_term: state.applied_term,
         revision: state.revision,
         compacted: state.compacted,
-        members: state.members.to_vec(),
+        members: state.members().to_vec(),
+        removed: state.membership.removed().clone(),
+        alarms: (*state.alarms).clone(),
     })?;
     for lease in &state.leases {
         put(&(LEASE, &**lease))?;
@@ -326,7 +334,8 @@ impl Loader {
             compacted: head.compacted,
             live_bytes: self.keys.iter().map(|key| key.len() as u64).sum(),
             history_bytes: self.history.iter().map(|r| r.superseded_bytes() as u64).sum(),
-            members: Arc::new(head.members.clone()),
+            membership: Arc::new(Membership::restore(head.members.clone(), head.removed.clone())),
+            alarms: Arc::new(head.alarms.clone()),
             leases: Tree::from_sorted(self.leases),
             dirs: Tree::from_sorted(self.dirs),
             history: Tree::from_sorted(self.history),

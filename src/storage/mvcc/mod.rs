@@ -6,9 +6,11 @@
 
 mod apply;
 pub mod codec;
+mod membership;
 pub mod record;
 mod state;
 pub mod watch;
 
 pub use apply::{Applied, CompactError, LeaseChange, Outcome};
-pub use state::{Member, State};
+pub use membership::{Member, MemberError, Membership};
+pub use state::State;

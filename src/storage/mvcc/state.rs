@@ -1,30 +1,17 @@
 //! The replicated state and how it is read.
 
-use std::{ops::Bound, sync::Arc};
-
-use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 use super::{
+    membership::{Member, Membership},
     record::{DirRecord, KeyRecord, LeaseRecord, RevisionRecord},
     watch::{Part, Seen, SharedEvent, WatchPattern},
 };
 use crate::{
+    command::AlarmKind,
     storage::tree::Tree,
     types::{Index, LeaseId, MemberId, Revision, Term},
 };
-
-/// A member of the cluster, as the cluster knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    /// Its id.
-    pub id: MemberId,
-    /// Its name; empty until it has published itself.
-    pub name: String,
-    /// Where its peers find it, sorted.
-    pub peer_urls: Vec<String>,
-    /// Where clients find it; empty until it has published itself.
-    pub client_urls: Vec<String>,
-}
 
 /// Everything that is replicated. Clones share all data.
 #[derive(Clone, Debug)]
@@ -42,7 +29,9 @@ pub struct State {
     pub(crate) leases: Tree<Arc<LeaseRecord>>,
     /// Revisions after `compacted`; may still hold some before it that are being freed bit by bit.
     pub(crate) history: Tree<Arc<RevisionRecord>>,
-    pub(crate) members: Arc<Vec<Member>>,
+    pub(crate) membership: Arc<Membership>,
+    /// Alarms that are raised.
+    pub(crate) alarms: Arc<BTreeSet<(MemberId, AlarmKind)>>,
     /// Bytes that compacting all history would free, roughly.
     pub(crate) history_bytes: u64,
     /// Bytes of keys and values of the current versions.
@@ -51,8 +40,7 @@ pub struct State {
 
 impl State {
     /// The state of a new cluster of `members`.
-    pub fn new(mut members: Vec<Member>) -> State {
-        members.sort_by_key(|member| member.id);
+    pub fn new(members: Vec<Member>) -> State {
         State {
             applied_index: Index(0),
             applied_term: Term(0),
@@ -62,7 +50,8 @@ impl State {
             dirs: Tree::new(),
             leases: Tree::new(),
             history: Tree::new(),
-            members: Arc::new(members),
+            membership: Arc::new(Membership::new(members)),
+            alarms: Arc::default(),
             history_bytes: 0,
             live_bytes: 0,
         }
@@ -70,7 +59,17 @@ impl State {
 
     /// The members, by id.
     pub fn members(&self) -> &[Member] {
-        &self.members
+        self.membership.members()
+    }
+
+    /// The members and what may become of them.
+    pub fn membership(&self) -> &Arc<Membership> {
+        &self.membership
+    }
+
+    /// Alarms that are raised, by member.
+    pub fn alarms(&self) -> &BTreeSet<(MemberId, AlarmKind)> {
+        &self.alarms
     }
 
     /// The current version of `key`.

@@ -34,6 +34,17 @@ pub struct Entry {
     pub context: Bytes,
 }
 
+impl Entry {
+    /// The encoded proposal, or nothing: the data of a normal entry; a change of the membership, whose
+    /// data is the `raft` crate's, carries it as its context.
+    pub fn proposal(&self) -> &Bytes {
+        match self.entry_type {
+            EntryType::Normal => &self.data,
+            EntryType::ConfChange | EntryType::ConfChangeV2 => &self.context,
+        }
+    }
+}
+
 impl RecordKind for Entry {
     const KIND: u8 = 2;
 }
