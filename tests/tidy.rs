@@ -12,17 +12,30 @@ const LONG_TABLES: [&str; 1] = ["src/config/settings.rs"];
 
 /// What may use what: the first row whose prefix fits a file holds for it. A room is a module of the
 /// crate's root; `*` is all of them.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("src/types.rs", &[]),
     ("src/command.rs", &["types"]),
     ("src/clock.rs", &["types"]),
     ("src/identity.rs", &["types"]),
     ("src/storage/", &["types", "command", "storage"]),
+    ("src/wire/", &["types", "command", "storage", "wire"]),
+    ("src/bootstrap/", &["types", "config", "identity", "storage", "clock", "bootstrap"]),
+    ("src/proxy/", &["types", "config", "bootstrap", "http", "metrics", "clock", "proxy"]),
     ("src/published.rs", &["types", "storage"]),
     ("src/metrics.rs", &["types", "actors"]),
     (
         "src/actors/",
-        &["types", "command", "storage", "actors", "clock", "published", "metrics", "identity"],
+        &[
+            "types",
+            "command",
+            "storage",
+            "wire",
+            "actors",
+            "clock",
+            "published",
+            "metrics",
+            "identity",
+        ],
     ),
     (
         "src/http/",
@@ -30,10 +43,12 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "types",
             "command",
             "storage",
+            "wire",
             "actors",
             "clock",
             "published",
             "metrics",
+            "identity",
             "telemetry",
             "http",
         ],
@@ -46,10 +61,12 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("src/main.rs", &["cli"]),
     ("src/", &[]), // a new room gets a row here first
 ];
-const NODE: [&str; 12] = [
+const NODE: [&str; 14] = [
     "types",
     "command",
     "storage",
+    "wire",
+    "bootstrap",
     "actors",
     "clock",
     "published",
@@ -70,6 +87,7 @@ fn is_pure(path: &str) -> bool {
         "src/actors/store/watch_hub.rs",
     ];
     let storage = path.starts_with("src/storage/") && path != "src/storage/disk.rs";
+    let storage = storage || path.starts_with("src/wire/");
     let role = path.starts_with("src/actors/") && path.ends_with("/role.rs");
     storage || role || BESIDE_ROLES.contains(&path) || ROOMS[..2].iter().any(|row| row.0 == path)
 }

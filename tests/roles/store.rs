@@ -238,6 +238,9 @@ fn answer(applied: &Applied) -> String {
         Applied::Compacted(Ok(revision)) => format!("compacted {revision}"),
         Applied::Compacted(Err(error)) => format!("refused: {error}"),
         Applied::Published => "published".to_owned(),
+        Applied::Members(Ok(())) => "members changed".to_owned(),
+        Applied::Members(Err(error)) => format!("refused: {error}"),
+        Applied::Alarm => "alarm".to_owned(),
     }
 }
 
