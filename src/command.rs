@@ -16,6 +16,44 @@ use crate::types::{LeaseId, MemberId, Revision, UnixNanos};
 #[serde(transparent)]
 pub struct ProposalId(pub u64);
 
+impl ProposalId {
+    /// Bits of an id that count the proposals of one start; those above name the start.
+    const COUNT_BITS: u32 = 44;
+
+    /// The first id of a start of a member. `boot` tells this start from others of the same member; 20
+    /// bits of it are used.
+    pub fn first_of(boot: u64) -> ProposalId {
+        ProposalId((boot << Self::COUNT_BITS) | 1)
+    }
+
+    /// What tells the proposer's starts apart.
+    pub fn boot(self) -> u64 {
+        self.0 >> Self::COUNT_BITS
+    }
+}
+
+/// Who proposed what an entry carries, read from the first bytes of an encoded [`Proposal`]. None if it
+/// is no such thing, an empty entry for one.
+pub fn proposer(encoded: &[u8]) -> Option<(ProposalId, MemberId)> {
+    const FOUR_FIELDS: u8 = 0x94;
+    let rest = encoded.strip_prefix(&[FOUR_FIELDS])?;
+    let (id, rest) = unsigned(rest)?;
+    let (member, _) = unsigned(rest)?;
+    Some((ProposalId(id), MemberId(member)))
+}
+
+/// A MessagePack unsigned integer, and what follows it.
+fn unsigned(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (&marker, rest) = bytes.split_first()?;
+    let len = match marker {
+        0..=0x7f => return Some((marker.into(), rest)),
+        0xcc..=0xcf => 1 << (marker - 0xcc),
+        _ => return None,
+    };
+    let (number, rest) = rest.split_at_checked(len)?;
+    Some((number.iter().fold(0, |sum, &byte| (sum << 8) | u64::from(byte)), rest))
+}
+
 /// A command on its way through the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
@@ -167,4 +205,27 @@ pub struct V2Compare {
     pub prev_value: Vec<u8>,
     /// 0: not compared.
     pub prev_index: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proposer_is_read_from_the_first_bytes() {
+        for number in [0, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), u64::MAX] {
+            let proposal = Proposal {
+                id: ProposalId(number),
+                member: MemberId(number / 3),
+                time: UnixNanos(1),
+                command: Command::Expire { leases: Vec::new() },
+            };
+            let encoded = rmp_serde::to_vec(&proposal).expect("plain data into memory");
+            assert_eq!(proposer(&encoded), Some((proposal.id, proposal.member)));
+            for len in 0..3 {
+                assert_eq!(proposer(&encoded[..len]), None, "cut to {len} bytes");
+            }
+        }
+        assert_eq!(ProposalId::first_of(5).boot(), 5);
+    }
 }

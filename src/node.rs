@@ -23,6 +23,7 @@ use crossbeam_channel::Sender;
 use crate::{
     actors::{
         mailbox::{Gauge, Mailbox, Reply},
+        peer::NoNetwork,
         raft_node::{
             Propose, ProposeError, ReadIndex,
             host::{Persisted, RaftNode, StopTaking, Wiring},
@@ -244,6 +245,9 @@ impl Core {
                 wal_gauge,
                 wal_figures: Arc::clone(&wal_figures),
                 published: Arc::clone(&published),
+                network: Box::new(NoNetwork),
+                want_snapshot: Box::new(|_| {}),
+                removed: Box::new(|| {}),
                 proposal_bytes_max: boot::proposal_bytes_max(config),
                 first_proposal: boot::first_proposal(),
             };

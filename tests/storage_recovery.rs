@@ -169,6 +169,7 @@ impl Member {
             hard_state = HardState { term: self.term, vote: MemberId(7), commit };
             self.batches += 1;
             let append = Append {
+                installed: None,
                 number: self.batches,
                 entries: self.entries[first..].to_vec(),
                 hard_state: Some(hard_state),

@@ -1,6 +1,7 @@
 //! The actors: who sends what to whom.
 
 pub mod mailbox;
+pub mod peer;
 pub mod raft_node;
 pub mod snapshotter;
 pub mod store;

@@ -11,7 +11,7 @@ use slog::Drain;
 
 use crate::{
     actors::raft_node::{host::to_raft, role::Boot},
-    clock::wall_clock,
+    command::ProposalId,
     config::Config,
     identity::{cluster_id, member_id},
     published::Identity,
@@ -156,7 +156,6 @@ const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 
 /// What RaftNode's role starts from.
 pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
-    let voters = recovered.state.members().iter().map(|member| member.id.0).collect::<Vec<_>>();
     let hard = recovered.hard_state;
     let hard_state = eraftpb::HardState {
         term: hard.term.0,
@@ -169,15 +168,22 @@ pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
         id,
         election_ticks: election_ticks as usize,
         pre_vote: config.pre_vote,
+        proposal_ticks: proposal_ticks(config),
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX.max(4 * config.max_request_bytes),
         catch_up_entries: config.snapshot_catchup_entries,
         seed: rand::random(),
         applied: recovered.state.applied_index,
         applied_term: recovered.state.applied_term,
         hard_state,
-        conf_state: eraftpb::ConfState::from((voters, Vec::<u64>::new())),
+        membership: Arc::clone(recovered.state.membership()),
         entries: recovered.entries.into_iter().map(to_raft).collect(),
     }
+}
+
+/// etcd's patience: 5 s for a slow disk, and two elections.
+fn proposal_ticks(config: &Config) -> u64 {
+    let patience = 5000 + 2 * config.election_timeout_ms;
+    patience.div_ceil(config.heartbeat_interval_ms.max(1))
 }
 
 /// The largest encoded proposal: a request and what the path and the rest of the command add to it.
@@ -186,9 +192,9 @@ pub fn proposal_bytes_max(config: &Config) -> usize {
     (config.max_request_bytes + OVERHEAD) as usize
 }
 
-/// Proposal ids of this start: none that an earlier start of this member used.
-pub fn first_proposal() -> u64 {
-    wall_clock().0
+/// Proposal ids of this start: none that an earlier start of this member used, or in the same term.
+pub fn first_proposal() -> ProposalId {
+    ProposalId::first_of(rand::random())
 }
 
 /// The `raft` crate logs through slog; what it says belongs into our log.

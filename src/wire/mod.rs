@@ -5,6 +5,8 @@
 //! Pure: bytes in, values out. Depends on `types`, `command` and the `raft` crate's types.
 //! docs/peer-protocol.md describes the bytes.
 
+pub mod check;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,12 @@
 //! `RaftNode`'s role as a conversation.
 
+use std::sync::Arc;
+
 use callboard::actors::raft_node::role::{Boot, Effect, Input, ReadId, Role};
-use callboard::command::ProposalId;
-use callboard::types::{Index, MemberId, Term};
-use raft::eraftpb::{ConfState, Entry, HardState};
+use callboard::command::{Command, Proposal, ProposalId};
+use callboard::storage::mvcc::{Member, Membership};
+use callboard::types::{Index, MemberId, Term, UnixNanos};
+use raft::eraftpb::{Entry, HardState};
 
 use crate::Player;
 
@@ -12,6 +15,32 @@ pub struct RaftNodePlayer(Option<Role>);
 
 fn numbers(text: &str) -> Result<Vec<u64>, String> {
     text.split([',', ' ']).map(|n| n.parse().map_err(|_| format!("{n} is no number"))).collect()
+}
+
+fn membership(voters: &str) -> Result<Arc<Membership>, String> {
+    let member = |id| Member {
+        id: MemberId(id),
+        name: String::new(),
+        peer_urls: Vec::new(),
+        client_urls: Vec::new(),
+        learner: false,
+    };
+    Ok(Arc::new(Membership::new(numbers(voters)?.into_iter().map(member).collect())))
+}
+
+/// A proposal that carries `text`.
+fn encoded(id: ProposalId, text: String) -> Vec<u8> {
+    let command = Command::PublishMember { id: MemberId(7), name: text, client_urls: Vec::new() };
+    let proposal = Proposal { id, member: MemberId(7), time: UnixNanos(0), command };
+    rmp_serde::to_vec(&proposal).expect("plain data into memory")
+}
+
+/// What it carries.
+fn text_of(data: &[u8]) -> String {
+    match rmp_serde::from_slice::<Proposal>(data).map(|proposal| proposal.command) {
+        Ok(Command::PublishMember { name, .. }) => name,
+        _ => String::from_utf8_lossy(data).into_owned(),
+    }
 }
 
 fn start(voters: &str, log: &str) -> Result<Role, String> {
@@ -27,13 +56,14 @@ fn start(voters: &str, log: &str) -> Result<Role, String> {
         id: MemberId(7),
         election_ticks: 10,
         pre_vote: true,
+        proposal_ticks: 70,
         uncommitted_bytes_max: 1 << 20,
         catch_up_entries: 100,
         seed: 1,
         applied: Index(applied),
         applied_term: Term(if applied == 0 { 0 } else { 2 }),
         hard_state: HardState { term, commit, ..HardState::default() },
-        conf_state: ConfState::from((numbers(voters)?, Vec::new())),
+        membership: membership(voters)?,
         entries: entries.collect(),
     };
     Role::new(boot, &slog::Logger::root(slog::Discard, slog::o!())).map_err(|e| e.to_string())
@@ -41,11 +71,11 @@ fn start(voters: &str, log: &str) -> Result<Role, String> {
 
 fn texts(entries: &[Entry]) -> String {
     let texts = entries.iter().map(|entry| {
-        let data = String::from_utf8_lossy(&entry.data);
-        let data = match data.len() {
+        let text = text_of(&entry.data);
+        let data = match text.len() {
             0 => "nothing".to_owned(),
             len @ 100.. => format!("{len} bytes"),
-            _ => data.into_owned(),
+            _ => text,
         };
         format!("{}/{} {data}", entry.index, entry.term)
     });
@@ -64,8 +94,26 @@ fn line(effect: &Effect) -> String {
                 .map(|m| format!("{:?} of term {} to {}", m.get_msg_type(), m.term, m.to));
             format!("send {}", sent.collect::<Vec<_>>().join(", "))
         }
-        Effect::Append { number, entries, hard_state, must_sync } => {
+        Effect::Forward { to, forward } => {
+            let ids = forward.proposals.iter().map(|proposal| proposal.id.0.to_string());
+            let ids = ids.collect::<Vec<_>>().join(", ");
+            format!("forward {ids} to {to} of term {}", forward.term)
+        }
+        Effect::RefuseForward { to, refusal } => {
+            format!("refuse {:?} of {to} in term {}", refusal.ids, refusal.term)
+        }
+        Effect::Install(snapshot) => format!("install {}/{}", snapshot.index, snapshot.term),
+        Effect::WantSnapshot(index) => format!("want a snapshot after {index}"),
+        Effect::Membership(membership) => {
+            let voters = membership.voters().map(|id| id.to_string()).collect::<Vec<_>>();
+            format!("voters {}", voters.join(", "))
+        }
+        Effect::Removed => "removed".to_owned(),
+        Effect::Append { number, installed, entries, hard_state, must_sync } => {
             let mut line = format!("append #{number}");
+            if let Some(mark) = installed {
+                line = format!("{line} after {}/{}", mark.index, mark.term);
+            }
             if !entries.is_empty() {
                 line.extend([": ", &texts(entries)]);
             }
@@ -76,7 +124,6 @@ fn line(effect: &Effect) -> String {
         }
         Effect::Apply(entries) => format!("apply {}", texts(entries)),
         Effect::Refuse(id, error) => format!("refuse {}: {error}", id.0),
-        Effect::LostLead => "the lead is lost".to_owned(),
         Effect::ReadReady(reads, index) => format!("read {} is served at {index}", ids(reads)),
         Effect::ReadFailed(reads, error) => format!("read {} fails: {error}", ids(reads)),
     }
@@ -95,12 +142,13 @@ impl Player for RaftNodePlayer {
         match verb {
             "propose" => {
                 let (id, data) = rest.split_once(' ').ok_or("propose ID TEXT")?;
-                let data = match data.strip_prefix("bytes=") {
-                    Some(count) => vec![b'x'; number(count)? as usize],
-                    None => data.as_bytes().to_vec(),
+                let text = match data.strip_prefix("bytes=") {
+                    Some(count) => "x".repeat(number(count)? as usize),
+                    None => data.to_owned(),
                 };
                 let id = ProposalId(number(id)?);
-                role.handle(Input::Propose { id, data });
+                let data = encoded(id, text).into();
+                role.handle(Input::Propose { id, data, members: false });
             }
             "read" => role.handle(Input::Read { id: ReadId(number(rest)?) }),
             "persisted" => role.handle(Input::Persisted { number: number(rest)? }),

@@ -198,6 +198,7 @@ impl StorePlayer {
     fn line(&self, effect: &Effect) -> String {
         let name = |id: &SubscriptionId| self.names[id].as_str();
         match effect {
+            Effect::End(ids) => format!("end {ids:?}"),
             Effect::Publish => "publish".to_owned(),
             Effect::Answer(id, applied) => format!("answer {}: {}", id.0, answer(applied)),
             Effect::Applied(index) => format!("applied {index}"),

@@ -9,7 +9,12 @@ use std::{
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use crossbeam_channel::Sender;
-use raft::eraftpb;
+use raft::eraftpb::{
+    self,
+    EntryType::{EntryConfChange, EntryConfChangeV2, EntryNormal},
+    MessageType::{MsgAppend, MsgSnapshot},
+    SnapshotMetadata,
+};
 
 use super::{
     Propose, ProposeError, ReadError, ReadIndex,
@@ -17,9 +22,10 @@ use super::{
 };
 use crate::{
     actors::{
-        mailbox::{Ask, Gauge, Reply, courier},
+        mailbox::{Ask, Gauge, Reply, Slot, courier},
+        peer::{Incoming, Network, Outgoing},
         store::{
-            host::{ApplyBatch, FailWaiting, Store},
+            host::{ApplyBatch, FailWaiting, Install, Store},
             role::Committed,
         },
         wal_writer::{self, WalFigures},
@@ -27,7 +33,10 @@ use crate::{
     clock::wall_clock,
     command::{Command, Proposal, ProposalId},
     published::Published,
-    storage::{mvcc::Applied, wal},
+    storage::{
+        mvcc::{Applied, State},
+        wal,
+    },
     types::{Index, MemberId, Term},
 };
 
@@ -48,10 +57,16 @@ pub struct Wiring {
     pub wal_figures: Arc<WalFigures>,
     /// Where Raft's figures go.
     pub published: Arc<Published>,
+    /// The way to the peers.
+    pub network: Box<dyn Network>,
+    /// Orders a snapshot after at least this index; [`SnapshotTaken`] answers. Must not wait.
+    pub want_snapshot: Box<dyn Fn(Index) + Send>,
+    /// This member is no longer one: its process is to end.
+    pub removed: Box<dyn Fn() + Send>,
     /// The largest encoded proposal.
     pub proposal_bytes_max: usize,
     /// The first proposal id: never one that an earlier start of this member used.
-    pub first_proposal: u64,
+    pub first_proposal: ProposalId,
 }
 
 /// See the head of the module.
@@ -68,6 +83,10 @@ pub struct RaftNode {
     turn_open: bool,
     stopping: Option<Reply<()>>,
     taking: bool,
+    /// What was said to each peer in this turn.
+    outbox: BTreeMap<MemberId, Vec<eraftpb::Message>>,
+    /// The state of the snapshot that came last, until it is installed.
+    arrived: Option<State>,
 }
 
 impl RaftNode {
@@ -75,7 +94,7 @@ impl RaftNode {
     pub fn new(role: Role, wiring: Wiring) -> Self {
         RaftNode {
             role,
-            next_proposal: wiring.first_proposal,
+            next_proposal: wiring.first_proposal.0,
             wiring,
             next_read: 0,
             waiting: BTreeMap::new(),
@@ -85,6 +104,8 @@ impl RaftNode {
             turn_open: false,
             stopping: None,
             taking: true,
+            outbox: BTreeMap::new(),
+            arrived: None,
         }
     }
 
@@ -107,6 +128,7 @@ impl RaftNode {
                 break;
             }
             courier::together(|| effects.into_iter().for_each(|effect| self.perform(effect)));
+            self.send_out();
         }
         self.publish();
         if self.stopping.is_some() && self.role.is_settled() {
@@ -117,13 +139,29 @@ impl RaftNode {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Send(messages) => {
-                assert!(messages.is_empty(), "a member without peers has nobody to send to");
+                for message in messages {
+                    self.outbox.entry(MemberId(message.to)).or_default().push(message);
+                }
             }
-            Effect::Append { number, entries, hard_state, must_sync } => {
+            Effect::Forward { to, forward } => {
+                self.wiring.network.send(to, Outgoing::Forward(forward));
+            }
+            Effect::RefuseForward { to, refusal } => {
+                self.wiring.network.send(to, Outgoing::Refusal(refusal));
+            }
+            Effect::Install(snapshot) => {
+                let arrived = self.arrived.take().filter(|state| {
+                    state.applied_index.0 == snapshot.index && state.applied_term.0 == snapshot.term
+                });
+                let state = arrived.expect("the state came with the message that is installed");
+                self.wiring.store.do_send(Install(state));
+            }
+            Effect::Append { number, installed, entries, hard_state, must_sync } => {
                 let slot =
                     self.wiring.wal_gauge.take_slot().expect("looked at before the turn's end");
                 let append = wal_writer::Append {
                     number,
+                    installed,
                     entries: entries.into_iter().map(to_disk).collect(),
                     hard_state: hard_state.as_ref().map(hard_state_to_disk),
                     must_sync,
@@ -140,20 +178,20 @@ impl RaftNode {
                 let entries = entries.into_iter().map(|entry| Committed {
                     index: Index(entry.index),
                     term: Term(entry.term),
-                    data: entry.data,
+                    data: match entry.get_entry_type() {
+                        EntryNormal => entry.data,
+                        EntryConfChange | EntryConfChangeV2 => entry.context,
+                    },
                 });
                 let waiting = mem::take(&mut self.waiting);
                 self.wiring.store.do_send(ApplyBatch { entries: entries.collect(), waiting });
             }
             Effect::Refuse(id, error) => {
                 self.wiring.published.raft.failed.fetch_add(1, Ordering::Relaxed);
-                if let Some(reply) = self.waiting.remove(&id) {
-                    _ = reply.send(Err(error)); // or the caller has gone
+                match self.waiting.remove(&id) {
+                    Some(reply) => _ = reply.send(Err(error)), // or the caller has gone
+                    None => self.wiring.store.do_send(FailWaiting { id, error }),
                 }
-            }
-            Effect::LostLead => {
-                let waiting = mem::take(&mut self.waiting);
-                self.wiring.store.do_send(FailWaiting { waiting, error: ProposeError::TimedOut });
             }
             Effect::ReadReady(ids, index) => {
                 for reply in ids.iter().filter_map(|id| self.reads.remove(id)) {
@@ -164,6 +202,25 @@ impl RaftNode {
                 for reply in ids.iter().filter_map(|id| self.reads.remove(id)) {
                     _ = reply.send(Err(error)); // or the caller has gone
                 }
+            }
+            Effect::WantSnapshot(index) => (self.wiring.want_snapshot)(index),
+            Effect::Membership(membership) => self.wiring.network.members(&membership),
+            Effect::Removed => (self.wiring.removed)(),
+        }
+    }
+
+    /// Gives what was said in this turn to the peers, one parcel for each.
+    fn send_out(&mut self) {
+        for (to, mut messages) in mem::take(&mut self.outbox) {
+            let is_snapshot = |m: &mut eraftpb::Message| m.get_msg_type() == MsgSnapshot;
+            for snapshot in messages.extract_if(.., is_snapshot) {
+                self.wiring.network.send(to, Outgoing::Snapshot(snapshot));
+            }
+            let appends = messages.iter().filter(|m| m.get_msg_type() == MsgAppend).count();
+            let figures = &self.wiring.published.raft;
+            figures.appends_sent.fetch_add(appends as u64, Ordering::Relaxed);
+            if !messages.is_empty() {
+                self.wiring.network.send(to, Outgoing::Raft(messages));
             }
         }
     }
@@ -195,6 +252,7 @@ impl RaftNode {
         let id = ProposalId(self.next_proposal);
         self.next_proposal += 1;
         let member = self.wiring.published.identity.member_id;
+        let members = matches!(command, Command::Members(_));
         let proposal = Proposal { id, member, time: wall_clock(), command };
         let data = rmp_serde::to_vec(&proposal).expect("plain data into memory");
         let refused = if !self.taking {
@@ -216,12 +274,11 @@ impl RaftNode {
             self.waiting.insert(id, reply);
         }
         self.turn_bytes += data.len();
-        self.feed(Input::Propose { id, data }, ctx);
+        self.feed(Input::Propose { id, data: data.into(), members }, ctx);
     }
 }
 
 fn to_disk(entry: eraftpb::Entry) -> wal::Entry {
-    use eraftpb::EntryType::{EntryConfChange, EntryConfChangeV2, EntryNormal};
     wal::Entry {
         term: Term(entry.term),
         index: Index(entry.index),
@@ -264,6 +321,7 @@ impl Actor for RaftNode {
     type Context = Context<Self>;
 
     fn started(&mut self, _ctx: &mut Self::Context) {
+        self.wiring.network.members(self.role.membership());
         self.end_turn();
     }
 }
@@ -375,5 +433,126 @@ impl Handler<StopTaking> for RaftNode {
         self.taking = false;
         self.stopping = Some(reply);
         self.end_turn();
+    }
+}
+
+/// From a peer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct FromPeer {
+    /// Who.
+    pub from: MemberId,
+    /// What.
+    pub what: Incoming,
+    /// Its place in the mailbox of the peers' messages.
+    pub slot: Slot,
+}
+
+impl Handler<FromPeer> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, FromPeer { from, what, slot }: FromPeer, ctx: &mut Self::Context) {
+        drop(slot);
+        match what {
+            Incoming::Raft(messages) => {
+                for message in messages {
+                    if message.get_msg_type() == MsgAppend {
+                        let figures = &self.wiring.published.raft;
+                        figures.appends_received.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.feed(Input::Step(message), ctx);
+                }
+            }
+            Incoming::Forward(forward) => {
+                self.turn_bytes += forward.proposals.iter().map(|p| p.data.len()).sum::<usize>();
+                self.feed(Input::Forwarded { from, forward }, ctx);
+            }
+            Incoming::Refusal(refusal) => self.feed(Input::Refused(refusal), ctx),
+        }
+    }
+}
+
+/// A peer could not be reached, or messages to it were dropped. Sent at most once for each time that it
+/// happens, by the peer's own actor.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Unreachable(pub MemberId);
+
+impl Handler<Unreachable> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, Unreachable(peer): Unreachable, ctx: &mut Self::Context) {
+        self.feed(Input::Unreachable(peer), ctx);
+    }
+}
+
+/// How the sending of a snapshot to a peer ended; said once for each [`Outgoing::Snapshot`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotSent {
+    /// The peer.
+    pub to: MemberId,
+    /// Whether it has the snapshot.
+    pub arrived: bool,
+}
+
+impl Handler<SnapshotSent> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, SnapshotSent { to, arrived }: SnapshotSent, ctx: &mut Self::Context) {
+        self.feed(Input::SnapshotSent { to, arrived }, ctx);
+    }
+}
+
+/// A snapshot from the leader: its file is durable here, and read.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotArrived {
+    /// The leader's message, with metadata alone.
+    pub message: eraftpb::Message,
+    /// The state in the file; its index and term are those of the metadata.
+    pub state: State,
+}
+
+impl Handler<SnapshotArrived> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, arrived: SnapshotArrived, ctx: &mut Self::Context) {
+        let SnapshotArrived { message, state } = arrived;
+        let membership = Arc::clone(state.membership());
+        if self.role.has_snapshot_to_install() {
+            return; // the one before is not installed yet; should this one be needed, it comes again
+        }
+        self.arrived = Some(state);
+        self.feed(Input::Snapshot { message, membership }, ctx);
+        if !self.role.has_snapshot_to_install() {
+            self.arrived = None; // installed already, or of no use
+        }
+    }
+}
+
+/// From Snapshotter: a snapshot is on disk that may be sent to peers.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SnapshotTaken(pub SnapshotMetadata);
+
+impl Handler<SnapshotTaken> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, SnapshotTaken(snapshot): SnapshotTaken, ctx: &mut Self::Context) {
+        self.feed(Input::SnapshotTaken(snapshot), ctx);
+    }
+}
+
+/// Hands the lead to another voter, where this member leads and there is one.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Transfer(pub Option<MemberId>);
+
+impl Handler<Transfer> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, Transfer(to): Transfer, ctx: &mut Self::Context) {
+        self.feed(Input::Transfer(to), ctx);
     }
 }

@@ -4,11 +4,11 @@
 //! keeps count of what is persisted. They leave it once they are applied and no member can still need
 //! them from here: the disk has them, and a snapshot has what they did.
 
-use std::{cmp::min, collections::VecDeque};
+use std::{cell::Cell, cmp::min, collections::VecDeque};
 
 use raft::{
     Error, GetEntriesContext, RaftState, Result, Storage, StorageError,
-    eraftpb::{ConfState, Entry, HardState, Snapshot},
+    eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata},
 };
 
 use crate::types::{Index, Term};
@@ -23,6 +23,10 @@ pub struct Log {
     bytes: usize,
     hard_state: HardState,
     conf_state: ConfState,
+    /// A snapshot that is on disk and can be sent.
+    offered: Option<SnapshotMetadata>,
+    /// A peer needs one of at least this index.
+    wanted: Cell<Option<Index>>,
 }
 
 impl Log {
@@ -35,7 +39,36 @@ impl Log {
             bytes: 0,
             hard_state: hard,
             conf_state: conf,
+            offered: None,
+            wanted: Cell::new(None),
         }
+    }
+
+    /// Begins anew after an installed snapshot.
+    pub fn reset(&mut self, snapshot: &SnapshotMetadata) {
+        self.offset = Index(snapshot.index);
+        self.offset_term = Term(snapshot.term);
+        self.entries.clear();
+        self.bytes = 0;
+        self.conf_state = snapshot.get_conf_state().clone();
+        self.offered = Some(snapshot.clone());
+    }
+
+    /// A snapshot is on disk and can be sent to peers.
+    pub fn offer(&mut self, snapshot: SnapshotMetadata) {
+        if self.offered.as_ref().is_none_or(|offered| offered.index <= snapshot.index) {
+            self.offered = Some(snapshot);
+        }
+    }
+
+    /// The index after which a peer needs a snapshot that is not on disk yet, since the last question.
+    pub fn take_wanted(&self) -> Option<Index> {
+        self.wanted.take()
+    }
+
+    /// Who votes changed.
+    pub fn set_conf_state(&mut self, conf_state: ConfState) {
+        self.conf_state = conf_state;
     }
 
     /// Adds entries; those that stand in their place, and all after these, go.
@@ -72,6 +105,16 @@ impl Log {
             self.offset_term = Term(entry.term);
             self.bytes -= size(entry);
             self.entries.pop_front();
+        }
+    }
+
+    /// Forgets the oldest of the entries up to `index` while all together are larger than `max`.
+    pub fn compact_to_bytes(&mut self, index: Index, max: usize) {
+        while self.bytes > max
+            && let Some(first) = self.entries.front().map(|entry| Index(entry.index))
+            && first <= index
+        {
+            self.compact(first);
         }
     }
 
@@ -137,8 +180,16 @@ impl Storage for Log {
         Ok(self.offset.0 + self.entries.len() as u64)
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// Metadata alone. One that the log does not continue would be of no use to anybody.
+    fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
+        let least = request_index.max(self.offset.0);
+        let Some(offered) = self.offered.as_ref().filter(|offered| offered.index >= least) else {
+            self.wanted.set(Some(Index(least)));
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.set_metadata(offered.clone());
+        Ok(snapshot)
     }
 }
 

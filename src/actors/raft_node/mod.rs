@@ -6,8 +6,12 @@
 //! that a proposal is answered once: applied, refused before it entered the log, or with an error that
 //! says that its fate is not known.
 
+pub mod conf_change;
+mod contract;
 pub mod host;
 pub mod log;
+mod proposals;
+mod reads;
 pub mod role;
 
 use crate::{actors::mailbox::Question, command::Command, storage::mvcc::Applied, types::Index};

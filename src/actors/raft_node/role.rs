@@ -7,109 +7,29 @@
 //! No clock, no I/O, no randomness: time is [`Input::Tick`], and the crate's own random election
 //! timeout is overwritten after every call by a pure function of (seed, id, term).
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    mem,
-};
+mod proposing;
+
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use raft::{
-    Config, Error, RawNode, ReadOnlyOption, StateRole,
-    eraftpb::{ConfState, Entry, EntryType, HardState, Message},
+    Config, Error, ProgressState, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole,
+    eraftpb::{Entry, EntryType, HardState, Message, MessageType},
 };
 
-use super::{ProposeError, ReadError, log::Log};
+pub use super::contract::{Boot, Effect, Input, ReadId};
+use super::{
+    ProposeError, ReadError,
+    conf_change::{conf_change, conf_state, membership_change},
+    log::Log,
+    proposals::{Forwarded, GivenUp, Proposals},
+    reads::Reads,
+};
 use crate::{
-    command::ProposalId,
+    command::proposer,
+    storage::{mvcc::Membership, wal::SnapshotMark},
     types::{Index, MemberId, Term},
+    wire::check::{self, Verdict},
 };
-
-/// What it can learn.
-#[derive(Debug)]
-pub enum Input {
-    /// Put this encoded proposal into the log.
-    Propose {
-        /// Under this name it is refused, should it be.
-        id: ProposalId,
-        /// MessagePack.
-        data: Vec<u8>,
-    },
-    /// Find a read index.
-    Read {
-        /// Under this name it is answered.
-        id: ReadId,
-    },
-    /// One heartbeat interval has passed.
-    Tick,
-    /// The batch of this number, and all before it, are on disk.
-    Persisted {
-        /// As in [`Effect::Append`].
-        number: u64,
-    },
-    /// All entries up to this one are applied and published.
-    Applied {
-        /// The last of them.
-        index: Index,
-    },
-}
-
-/// Names a read until it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ReadId(pub u64);
-
-/// What is to be done, in this order.
-#[derive(Debug, PartialEq)]
-pub enum Effect {
-    /// Send to peers.
-    Send(Vec<Message>),
-    /// Write to the WAL as one batch, sync if told to, then say [`Input::Persisted`].
-    Append {
-        /// Ascending without gaps.
-        number: u64,
-        /// May be empty, when only the hard state changes.
-        entries: Vec<Entry>,
-        /// New hard state, if it changed.
-        hard_state: Option<HardState>,
-        /// Whether it must survive a crash.
-        must_sync: bool,
-    },
-    /// Apply these, then say [`Input::Applied`].
-    Apply(Vec<Entry>),
-    /// A proposal did not enter the log.
-    Refuse(ProposalId, ProposeError),
-    /// Every proposal that still waits may or may not be applied: this member lost its lead.
-    LostLead,
-    /// What is published now is fresh enough for these.
-    ReadReady(Vec<ReadId>, Index),
-    /// No read index could be had for these.
-    ReadFailed(Vec<ReadId>, ReadError),
-}
-
-/// What it starts from.
-#[derive(Debug)]
-pub struct Boot {
-    /// This member.
-    pub id: MemberId,
-    /// `--election-timeout` in ticks of `--heartbeat-interval`.
-    pub election_ticks: usize,
-    /// `--pre-vote`.
-    pub pre_vote: bool,
-    /// Bytes of proposals that may be in the log but not committed yet.
-    pub uncommitted_bytes_max: u64,
-    /// Applied entries that stay in memory for peers that lag.
-    pub catch_up_entries: u64,
-    /// Draws the election timeouts.
-    pub seed: u64,
-    /// Everything up to here is applied.
-    pub applied: Index,
-    /// Its term.
-    pub applied_term: Term,
-    /// As on disk.
-    pub hard_state: HardState,
-    /// As of `applied`.
-    pub conf_state: ConfState,
-    /// The log after `applied`.
-    pub entries: Vec<Entry>,
-}
 
 /// See the head of the module.
 pub struct Role {
@@ -117,9 +37,12 @@ pub struct Role {
     id: MemberId,
     seed: u64,
     election_ticks: usize,
+    proposal_ticks: u64,
+    pending_bytes_max: u64,
     catch_up_entries: u64,
     now: u64,
     applied: Index,
+    membership: Arc<Membership>,
     effects: Vec<Effect>,
     /// Batches that are not known to be on disk, and whether anything of them is written at all.
     under_way: VecDeque<(u64, bool)>,
@@ -127,19 +50,23 @@ pub struct Role {
     hard_state: Option<HardState>,
     /// Messages that may leave once the batch of this number is on disk.
     held: VecDeque<(u64, Vec<Message>)>,
-    was_leader: bool,
+    /// The membership of the last snapshot that came.
+    arriving: Option<(Index, Arc<Membership>)>,
+    /// The batch with which a peer's snapshot is installed, until it is on disk.
+    installing: Option<u64>,
+    proposals: Proposals,
+    forwarded: Forwarded,
     reads: Reads,
+    /// The tick at which a snapshot was last asked for.
+    wanted_at: Option<u64>,
+    /// This member lost entries that it had acknowledged, up to here at least: it may not vote before
+    /// it has them again.
+    lost_tail: Option<Index>,
 }
 
-/// Reads on their way: waiting for a round, in a round, waiting to be applied.
-#[derive(Default)]
-struct Reads {
-    /// With the tick of their asking.
-    waiting: Vec<(ReadId, u64)>,
-    rounds: BTreeMap<u64, (u64, Vec<(ReadId, u64)>)>,
-    next_round: u64,
-    to_apply: BTreeMap<Index, Vec<ReadId>>,
-}
+/// Bytes of applied entries that stay in memory for peers that lag, and of all entries while one of
+/// them loads a snapshot.
+const CATCH_UP_BYTES: usize = 64 << 20;
 
 impl Role {
     /// Starts, or starts again. A member that is the only voter leads at once.
@@ -156,25 +83,35 @@ impl Role {
             read_only_option: ReadOnlyOption::Safe,
             max_uncommitted_size: boot.uncommitted_bytes_max,
             max_committed_size_per_ready: 4 * 1024 * 1024,
+            batch_append: true,
             ..Config::default()
         };
-        let alone = boot.conf_state.voters == [boot.id.0];
-        let mut log = Log::new(boot.applied, boot.applied_term, boot.hard_state, boot.conf_state);
+        let conf_state = conf_state(&boot.membership);
+        let alone = conf_state.voters == [boot.id.0];
+        let mut log = Log::new(boot.applied, boot.applied_term, boot.hard_state, conf_state);
         log.append(&boot.entries);
         let mut role = Role {
             node: RawNode::new(&config, log, logger)?,
             id: boot.id,
             seed: boot.seed,
             election_ticks: boot.election_ticks,
+            proposal_ticks: boot.proposal_ticks,
+            pending_bytes_max: boot.uncommitted_bytes_max,
             catch_up_entries: boot.catch_up_entries,
             now: 0,
             applied: boot.applied,
+            membership: boot.membership,
             effects: Vec::new(),
             under_way: VecDeque::new(),
             hard_state: None,
             held: VecDeque::new(),
-            was_leader: false,
-            reads: Reads::default(),
+            arriving: None,
+            installing: None,
+            proposals: Proposals::default(),
+            forwarded: Forwarded::default(),
+            reads: Reads::new(boot.id, boot.seed),
+            wanted_at: None,
+            lost_tail: None,
         };
         role.set_election_timeout();
         if alone {
@@ -187,29 +124,45 @@ impl Role {
     /// Takes one input. What comes of it is in the effects of the turn's end.
     pub fn handle(&mut self, input: Input) {
         match input {
-            Input::Propose { id, data } => {
-                if let Err(error) = self.propose(data) {
-                    self.effects.push(Effect::Refuse(id, error));
+            Input::Propose { id, data, members } => {
+                if !self.proposals.add(id, data, members, self.now, self.pending_bytes_max) {
+                    self.effects.push(Effect::Refuse(id, ProposeError::TooManyRequests));
                 }
             }
-            Input::Read { id } => {
-                self.reads.waiting.push((id, self.now));
+            Input::Read { id } => self.reads.add(id, self.now),
+            Input::Step(message) => self.step(message),
+            Input::Snapshot { message, membership } => {
+                if !self.has_snapshot_to_install() {
+                    let index = Index(message.get_snapshot().get_metadata().index);
+                    self.arriving = Some((index, membership));
+                    self.step(message);
+                }
             }
-            Input::Tick => {
-                self.now += 1;
-                self.node.tick();
-                self.age_reads();
+            Input::Forwarded { from, forward } => self.forwarded(from, forward),
+            Input::Refused(refusal) => {
+                for id in self.proposals.refused(&refusal) {
+                    self.effects.push(Effect::Refuse(id, ProposeError::TooManyRequests));
+                }
             }
+            Input::Unreachable(peer) => self.node.report_unreachable(peer.0),
+            Input::SnapshotTaken(snapshot) => self.node.mut_store().offer(snapshot),
+            Input::SnapshotSent { to, arrived } => {
+                let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+                self.node.report_snapshot(to.0, status);
+            }
+            Input::Transfer(to) => self.transfer(to),
+            Input::Tick => self.tick(),
             Input::Persisted { number } => self.persisted(number),
             Input::Applied { index } => self.applied(index),
         }
         self.set_election_timeout();
     }
 
-    /// Ends the turn: starts a round for the reads that wait, and takes one Ready. With `may_append`
-    /// false (WalWriter has no room) no Ready is taken, and the turn goes on for all but reads. To be
-    /// called again until nothing comes of it.
+    /// Ends the turn: proposes or forwards what waits, starts a round for the reads that wait, and takes
+    /// one Ready. With `may_append` false (WalWriter has no room) no Ready is taken, and the turn goes on
+    /// for all but reads. To be called again until nothing comes of it.
     pub fn end_turn(&mut self, may_append: bool) -> Vec<Effect> {
+        self.propose_waiting();
         self.start_read_round();
         self.end_read_rounds();
         while may_append && self.node.has_ready() {
@@ -217,6 +170,7 @@ impl Role {
                 break; // a batch went to the disk: whether there is room for another, the host knows
             }
         }
+        self.ask_for_snapshot();
         self.set_election_timeout();
         mem::take(&mut self.effects)
     }
@@ -231,14 +185,24 @@ impl Role {
         Index(self.node.raft.raft_log.committed)
     }
 
+    /// The last index of the log.
+    pub fn last_index(&self) -> Index {
+        Index(self.node.raft.raft_log.last_index())
+    }
+
     /// The leader, if one is known.
     pub fn leader(&self) -> Option<MemberId> {
         Some(self.node.raft.leader_id).filter(|&id| id != 0).map(MemberId)
     }
 
-    /// Whether everything in the log is applied.
+    /// Whether this member leads.
+    pub fn leads(&self) -> bool {
+        self.node.raft.state == StateRole::Leader
+    }
+
+    /// Whether every proposal of this member is settled.
     pub fn is_settled(&self) -> bool {
-        self.node.raft.raft_log.last_index() == self.applied.0
+        self.proposals.is_empty()
     }
 
     /// Bytes of log held in memory.
@@ -246,82 +210,177 @@ impl Role {
         self.node.store().bytes()
     }
 
-    fn propose(&mut self, data: Vec<u8>) -> Result<(), ProposeError> {
-        let Some(leader) = self.leader() else { return Err(ProposeError::NoLeader) };
-        if leader != self.id {
-            return Err(ProposeError::NoLeader); // the crate's own forwarding stays off
+    /// Whether a peer's snapshot is taken up that no [`Effect::Install`] has told of yet: another one would
+    /// be passed over.
+    pub fn has_snapshot_to_install(&self) -> bool {
+        self.node.snap().is_some()
+    }
+
+    /// The membership as of the last committed entry.
+    pub fn membership(&self) -> &Arc<Membership> {
+        &self.membership
+    }
+
+    /// How far each other member's log is known to agree with the leader's; nothing where this member
+    /// does not lead.
+    pub fn matched(&self) -> impl Iterator<Item = (MemberId, Index)> {
+        let progress = self.leads().then(|| self.node.raft.prs().iter());
+        let others = progress.into_iter().flatten().filter(|&(&id, _)| id != self.id.0);
+        others.map(|(&id, progress)| (MemberId(id), Index(progress.matched)))
+    }
+
+    /// The node, for those who check invariants.
+    pub fn node(&self) -> &RawNode<Log> {
+        &self.node
+    }
+
+    fn tick(&mut self) {
+        self.now += 1;
+        if self.lost_tail.is_none() {
+            self.node.tick();
         }
-        match self.node.propose(Vec::new(), data) {
-            Ok(()) => Ok(()),
-            Err(Error::ProposalDropped) => Err(ProposeError::TooManyRequests),
-            Err(error) => unreachable!("a leader takes or drops a proposal: {error}"),
+        for gone in self.proposals.give_up(self.now, self.proposal_ticks) {
+            self.effects.push(match gone {
+                GivenUp::NeverProposed(id) => Effect::Refuse(id, ProposeError::NoLeader),
+                GivenUp::Unknown(id) => Effect::Refuse(id, ProposeError::TimedOut),
+            });
+        }
+        if !self.leads() {
+            let patience = (self.election_ticks as u64 / 2).max(2);
+            self.proposals.resend(self.term(), self.now, patience);
+        }
+        let round_patience = (self.election_ticks as u64 / 4).max(2);
+        let late = self.reads.age(self.now, round_patience, self.proposal_ticks);
+        if !late.is_empty() {
+            let error =
+                if self.leader().is_some() { ReadError::TimedOut } else { ReadError::NoLeader };
+            self.effects.push(Effect::ReadFailed(late, error));
+        }
+    }
+
+    fn step(&mut self, message: Message) {
+        match check::against(&self.node.raft, &message) {
+            Verdict::Pass => {}
+            Verdict::Drop(_) => return,
+            Verdict::LostTail { commit } => return self.tail_is_lost(&message, commit),
+        }
+        let asks_for_vote = matches!(
+            message.get_msg_type(),
+            MessageType::MsgRequestVote
+                | MessageType::MsgRequestPreVote
+                | MessageType::MsgTimeoutNow
+        );
+        if asks_for_vote && self.lost_tail.is_some() {
+            return;
+        }
+        // What the crate refuses (a message from a member that was removed) is refused without effect.
+        _ = self.node.step(message);
+    }
+
+    /// The leader counts on entries that this member acknowledged and does not have: its disk lost them.
+    /// It takes no part in elections until it has them again, by way of a snapshot.
+    fn tail_is_lost(&mut self, message: &Message, commit: Index) {
+        self.lost_tail = self.lost_tail.max(Some(commit));
+        let raft = &self.node.raft;
+        if message.term < raft.term {
+            return;
+        }
+        let last = raft.raft_log.last_index();
+        let mut ask = Message {
+            to: message.from,
+            from: self.id.0,
+            term: message.term,
+            index: commit.0,
+            reject: true,
+            reject_hint: last,
+            request_snapshot: commit.0,
+            commit: raft.raft_log.committed,
+            ..Message::default()
+        };
+        ask.set_msg_type(MessageType::MsgAppendResponse);
+        self.effects.push(Effect::Send(vec![ask]));
+    }
+
+    fn transfer(&mut self, to: Option<MemberId>) {
+        if !self.leads() {
+            return;
+        }
+        let voters = &self.membership;
+        let others = self.node.raft.prs().iter().filter(|&(&id, progress)| {
+            id != self.id.0
+                && progress.recent_active
+                && voters.member(MemberId(id)).is_some_and(|member| !member.learner)
+        });
+        let furthest = others.max_by_key(|&(&id, progress)| (progress.matched, id));
+        if let Some(to) = to.map(|id| id.0).or(furthest.map(|(&id, _)| id)) {
+            self.node.transfer_leader(to);
         }
     }
 
     fn applied(&mut self, index: Index) {
         assert!(index >= self.applied, "applied falls from {} to {index}", self.applied);
         self.applied = index;
-        self.node.advance_apply_to(index.0);
-        let keep = if self.has_peers() { self.catch_up_entries } else { 0 };
-        self.node.mut_store().compact(Index(index.0.saturating_sub(keep)));
-        let later = self.reads.to_apply.split_off(&index.next());
-        for (index, ids) in mem::replace(&mut self.reads.to_apply, later) {
-            self.effects.push(Effect::ReadReady(ids, index));
+        self.tell_applied();
+        let served = self.reads.applied(index);
+        self.effects.extend(served.into_iter().map(|(ids, at)| Effect::ReadReady(ids, at)));
+        if self.lost_tail.is_some_and(|lost| index >= lost) {
+            self.lost_tail = None;
         }
     }
 
+    /// Tells the crate what is applied: an installed snapshot only once it is on disk.
+    fn tell_applied(&mut self) {
+        if self.installing.is_some() {
+            return;
+        }
+        self.node.advance_apply_to(self.applied.0);
+        let progress = self.node.raft.prs().iter().filter(|&(&id, _)| id != self.id.0);
+        let (mut peers, mut loading) = (false, u64::MAX);
+        for (_, progress) in progress {
+            peers = true;
+            if progress.state == ProgressState::Snapshot {
+                loading = loading.min(progress.pending_snapshot);
+            }
+        }
+        let keep = if peers { self.catch_up_entries } else { 0 };
+        let log = self.node.mut_store();
+        log.compact(Index(self.applied.0.saturating_sub(keep).min(loading)));
+        log.compact_to_bytes(self.applied, CATCH_UP_BYTES);
+    }
+
+    /// Whether there are other members.
     fn has_peers(&self) -> bool {
         self.node.raft.prs().iter().any(|(&id, _)| id != self.id.0)
     }
 
-    /// One round for all reads that wait. The crate drops in silence what a leader cannot serve yet,
-    /// and keeps the first index of a context that comes twice: so a round is only started when it can
-    /// be served, and each has a number of its own.
+    /// One round for all reads that wait. The crate drops in silence what a leader cannot serve yet, so a
+    /// leader only starts one that it can serve; on other members a round may be lost on its way.
     fn start_read_round(&mut self) {
-        let leads = self.node.raft.state == StateRole::Leader;
-        if self.reads.waiting.is_empty() || !leads || !self.node.raft.commit_to_current_term() {
+        if !self.reads.wants_round(self.has_peers()) {
             return;
         }
-        let round = self.reads.next_round;
-        self.reads.next_round += 1;
-        let reads = mem::take(&mut self.reads.waiting);
-        self.reads.rounds.insert(round, (self.now, reads));
-        self.node.read_index(round.to_be_bytes().to_vec());
+        let can = match self.leader() {
+            None => false,
+            Some(leader) if leader == self.id => {
+                self.leads() && self.node.raft.commit_to_current_term()
+            }
+            Some(_) => true,
+        };
+        if can {
+            let context = self.reads.start_round(self.now);
+            self.node.read_index(context);
+        }
     }
 
     /// Takes up the rounds that have their index. Not by way of a Ready: reads do not wait for a disk
     /// that has no room for another batch.
     fn end_read_rounds(&mut self) {
         for state in mem::take(&mut self.node.raft.read_states) {
-            let round = state.request_ctx.try_into().map(u64::from_be_bytes);
-            let round = round.ok().and_then(|round| self.reads.rounds.remove(&round));
-            let Some((_, reads)) = round else { continue };
-            let ids: Vec<_> = reads.into_iter().map(|(id, _)| id).collect();
             let index = Index(state.index);
-            if index <= self.applied {
-                self.effects.push(Effect::ReadReady(ids, index));
-            } else {
-                self.reads.to_apply.entry(index).or_default().extend(ids);
+            let served = self.reads.round_done(&state.request_ctx, index, self.applied);
+            if !served.is_empty() {
+                self.effects.push(Effect::ReadReady(served, index));
             }
-        }
-    }
-
-    /// Rounds that got no answer within an election timeout are asked anew; reads that found no leader
-    /// for two of them fail.
-    fn age_reads(&mut self) {
-        let patience = self.election_ticks as u64;
-        let now = self.now;
-        for (_, (_, reads)) in
-            self.reads.rounds.extract_if(.., |_, round| now - round.0 >= patience)
-        {
-            self.reads.waiting.extend(reads);
-        }
-        let late = |&mut (_, since): &mut (ReadId, u64)| now - since >= 2 * patience;
-        let ids: Vec<_> = self.reads.waiting.extract_if(.., late).map(|(id, _)| id).collect();
-        if !ids.is_empty() {
-            let error =
-                if self.leader().is_some() { ReadError::TimedOut } else { ReadError::NoLeader };
-            self.effects.push(Effect::ReadFailed(ids, error));
         }
     }
 
@@ -338,25 +397,25 @@ impl Role {
             let (_, messages) = self.held.pop_front().expect("there is a front");
             self.effects.push(Effect::Send(messages));
         }
+        if self.installing.is_some_and(|installing| installing <= number) {
+            self.installing = None;
+            self.tell_applied();
+        }
     }
 
     /// Takes one Ready; whether it made a batch for the disk.
     fn take_ready(&mut self) -> bool {
         let mut ready = self.node.ready();
-        let leads = self.node.raft.state == StateRole::Leader;
-        if mem::replace(&mut self.was_leader, leads) && !leads {
-            self.effects.push(Effect::LostLead);
-        }
         let messages = ready.take_messages();
         if !messages.is_empty() {
             self.effects.push(Effect::Send(messages)); // a leader's: they need not wait for its own disk
         }
-        assert!(ready.snapshot().is_empty(), "nobody can send this member a snapshot yet");
+        let (number, must_sync) = (ready.number(), ready.must_sync());
+        let installed = self.install(&ready);
         let entries = ready.take_entries();
         self.hard_state = ready.hs().cloned().or(self.hard_state.take());
         let held = ready.take_persisted_messages();
         let committed = ready.take_committed_entries();
-        let (number, must_sync) = (ready.number(), ready.must_sync());
         self.node.mut_store().append(&entries);
         if let Some(hard_state) = &self.hard_state {
             self.node.mut_store().set_hard_state(hard_state.clone());
@@ -366,20 +425,86 @@ impl Role {
             self.held.push_back((number, held));
         }
         if !committed.is_empty() {
-            let normal = committed.iter().all(|e| e.get_entry_type() == EntryType::EntryNormal);
-            assert!(normal, "nobody can propose a configuration change yet");
-            self.effects.push(Effect::Apply(committed));
+            self.committed(committed);
         }
         // A commit index that moved may be lost, so it waits for the next entries: half the batches.
         let written = must_sync || !entries.is_empty();
         self.under_way.push_back((number, written));
         if written {
             let hard_state = self.hard_state.take();
-            self.effects.push(Effect::Append { number, entries, hard_state, must_sync });
+            self.effects.push(Effect::Append { number, installed, entries, hard_state, must_sync });
         } else if self.under_way.len() == 1 {
             self.persisted(number); // nothing is before it
         }
         written
+    }
+
+    /// A snapshot of a peer takes the place of the state and the log.
+    fn install(&mut self, ready: &Ready) -> Option<SnapshotMark> {
+        if ready.snapshot().is_empty() {
+            return None;
+        }
+        let meta = ready.snapshot().get_metadata().clone();
+        self.installing = Some(ready.number());
+        self.node.mut_store().reset(&meta);
+        for id in self.proposals.skipped() {
+            self.effects.push(Effect::Refuse(id, ProposeError::TimedOut));
+        }
+        let mark =
+            SnapshotMark { index: Index(meta.index), term: Term(meta.term), installed: true };
+        let arrived = self.arriving.take().filter(|(index, _)| *index == mark.index);
+        let (_, membership) = arrived.expect("the crate installs the snapshot that came last");
+        self.membership = membership;
+        self.effects.push(Effect::Install(meta));
+        self.effects.push(Effect::Membership(Arc::clone(&self.membership)));
+        self.note_removal();
+        Some(mark)
+    }
+
+    fn committed(&mut self, entries: Vec<Entry>) {
+        for entry in &entries {
+            let changes_members = entry.get_entry_type() != EntryType::EntryNormal;
+            let proposal = if changes_members { &entry.context } else { &entry.data };
+            let proposer = proposer(proposal);
+            let own = proposer.filter(|&(_, member)| member == self.id).map(|(id, _)| id);
+            self.proposals.committed(Term(entry.term), own);
+            if changes_members {
+                self.change_members(entry);
+            }
+        }
+        self.effects.push(Effect::Apply(entries));
+    }
+
+    /// A committed change of the membership takes effect, if it is valid; the state comes to the same
+    /// answer by the same rule.
+    fn change_members(&mut self, entry: &Entry) {
+        let Some(change) = membership_change(&entry.context) else { return };
+        if Arc::make_mut(&mut self.membership).apply(&change).is_err() {
+            return;
+        }
+        if let Some(conf_change) = conf_change(&change) {
+            match self.node.apply_conf_change(&conf_change) {
+                Ok(conf_state) => self.node.mut_store().set_conf_state(conf_state),
+                Err(error) => panic!("a valid change of the membership is refused: {error}"),
+            }
+        }
+        self.effects.push(Effect::Membership(Arc::clone(&self.membership)));
+        self.note_removal();
+    }
+
+    fn note_removal(&mut self) {
+        if self.membership.removed().contains(&self.id) {
+            self.effects.push(Effect::Removed);
+        }
+    }
+
+    /// At most once in a tick.
+    fn ask_for_snapshot(&mut self) {
+        if let Some(index) = self.node.store().take_wanted()
+            && self.wanted_at.replace(self.now) != Some(self.now)
+        {
+            self.effects.push(Effect::WantSnapshot(index));
+        }
     }
 
     /// Takes the crate's random election timeout out of its hands, so that a run can be replayed.

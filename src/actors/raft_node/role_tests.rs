@@ -1,21 +1,55 @@
 //! The role by hand: given this input, expect that effect.
 
+use bytes::Bytes;
 use raft::Storage;
 
 use super::*;
+use crate::{
+    command::{Command, Proposal, ProposalId},
+    storage::mvcc::Member,
+    types::UnixNanos,
+};
+
+fn members(ids: &[u64]) -> Arc<Membership> {
+    let member = |&id: &u64| Member {
+        id: MemberId(id),
+        name: String::new(),
+        peer_urls: Vec::new(),
+        client_urls: Vec::new(),
+        learner: false,
+    };
+    Arc::new(Membership::new(ids.iter().map(member).collect()))
+}
+
+/// A proposal that carries `text`.
+fn encoded(id: u64, text: &[u8]) -> Bytes {
+    let name = String::from_utf8(text.to_vec()).unwrap();
+    let command = Command::PublishMember { id: MemberId(7), name, client_urls: Vec::new() };
+    let (id, member, time) = (ProposalId(id), MemberId(7), UnixNanos(0));
+    rmp_serde::to_vec(&Proposal { id, member, time, command }).unwrap().into()
+}
+
+/// What it carries.
+fn text_of(data: &[u8]) -> Vec<u8> {
+    match rmp_serde::from_slice::<Proposal>(data).map(|proposal| proposal.command) {
+        Ok(Command::PublishMember { name, .. }) => name.into_bytes(),
+        _ => data.to_vec(),
+    }
+}
 
 fn boot() -> Boot {
     Boot {
         id: MemberId(7),
         election_ticks: 10,
         pre_vote: true,
+        proposal_ticks: 70,
         uncommitted_bytes_max: 1 << 20,
         catch_up_entries: 100,
         seed: 1,
         applied: Index(0),
         applied_term: Term(0),
         hard_state: HardState::default(),
-        conf_state: ConfState::from((vec![7], vec![])),
+        membership: members(&[7]),
         entries: Vec::new(),
     }
 }
@@ -47,7 +81,8 @@ fn settle(role: &mut Role) -> Vec<Effect> {
 }
 
 fn propose(role: &mut Role, id: u64, data: &[u8]) {
-    role.handle(Input::Propose { id: ProposalId(id), data: data.to_vec() });
+    let (id, data) = (ProposalId(id), encoded(id, data));
+    role.handle(Input::Propose { id, data, members: false });
 }
 
 fn applied_data(effects: &[Effect]) -> Vec<Vec<u8>> {
@@ -55,7 +90,7 @@ fn applied_data(effects: &[Effect]) -> Vec<Vec<u8>> {
         Effect::Apply(entries) => Some(entries),
         _ => None,
     });
-    entries.flatten().filter(|e| !e.data.is_empty()).map(|e| e.data.to_vec()).collect()
+    entries.flatten().filter(|e| !e.data.is_empty()).map(|e| text_of(&e.data)).collect()
 }
 
 #[test]
@@ -71,7 +106,7 @@ fn an_only_voter_leads_at_once() {
 fn proposals_of_one_turn_share_one_batch() {
     let mut role = start(boot());
     settle(&mut role);
-    for id in 0..5 {
+    for id in 1..=5 {
         propose(&mut role, id, &[id as u8]);
     }
     let effects = role.end_turn(true);
@@ -101,7 +136,7 @@ fn turns_go_on_while_the_disk_is_busy() {
     let mut role = start(boot());
     settle(&mut role);
     let mut numbers = Vec::new();
-    for id in 0..3 {
+    for id in 1..=3 {
         propose(&mut role, id, &[id as u8]);
         for effect in role.end_turn(true) {
             if let Effect::Append { number, .. } = effect {
@@ -111,7 +146,7 @@ fn turns_go_on_while_the_disk_is_busy() {
     }
     assert_eq!(numbers.len(), 3, "three batches are under way");
     role.handle(Input::Persisted { number: numbers[2] }); // implies all before
-    assert_eq!(applied_data(&role.end_turn(true)), [[0], [1], [2]]);
+    assert_eq!(applied_data(&role.end_turn(true)), [[1], [2], [3]]);
 }
 
 #[test]
@@ -140,23 +175,20 @@ fn too_much_uncommitted_is_refused() {
 }
 
 #[test]
-fn a_follower_refuses_proposals_and_fails_reads_in_time() {
-    let conf_state = ConfState::from((vec![7, 8, 9], vec![]));
-    let mut role = start(Boot { conf_state, ..boot() });
+fn without_a_leader_proposals_and_reads_fail_in_time() {
+    let membership = members(&[7, 8, 9]);
+    let mut role = start(Boot { membership, ..boot() });
     propose(&mut role, 1, b"a");
     role.handle(Input::Read { id: ReadId(1) });
-    let effects = role.end_turn(true);
-    assert_eq!(effects[0], Effect::Refuse(ProposalId(1), ProposeError::NoLeader));
-    let mut failed = 0;
-    for _ in 0..40 {
+    let mut failed = Vec::new();
+    for tick in 0..140 {
+        let told = role.end_turn(true).into_iter();
+        failed.extend(told.filter(|e| !matches!(e, Effect::Send(_))).map(|e| (tick, e)));
         role.handle(Input::Tick);
-        failed += role
-            .end_turn(true)
-            .iter()
-            .filter(|e| **e == Effect::ReadFailed(vec![ReadId(1)], ReadError::NoLeader))
-            .count();
     }
-    assert_eq!(failed, 1);
+    let refused = Effect::Refuse(ProposalId(1), ProposeError::NoLeader);
+    let read = Effect::ReadFailed(vec![ReadId(1)], ReadError::NoLeader);
+    assert_eq!(failed, [(70, refused), (70, read)]);
 }
 
 #[test]
@@ -188,7 +220,7 @@ fn reads_before_the_first_entry_of_the_term_wait_for_it() {
 #[test]
 fn the_log_in_memory_is_let_go_when_nobody_needs_it() {
     let mut role = start(boot());
-    for id in 0..1000 {
+    for id in 1..=1000 {
         propose(&mut role, id, &[0; 100]);
         settle(&mut role);
     }
@@ -210,9 +242,9 @@ fn a_restart_applies_what_the_log_holds() {
 
 #[test]
 fn the_same_inputs_give_the_same_effects() {
-    let conf_state = ConfState::from((vec![7, 8, 9], vec![]));
+    let membership = members(&[7, 8, 9]);
     let run = |seed| {
-        let mut role = start(Boot { seed, conf_state: conf_state.clone(), ..boot() });
+        let mut role = start(Boot { seed, membership: Arc::clone(&membership), ..boot() });
         let mut all = Vec::new();
         for _ in 0..200 {
             role.handle(Input::Tick);
@@ -226,11 +258,11 @@ fn the_same_inputs_give_the_same_effects() {
 
 #[test]
 fn each_read_has_its_own_time_to_fail() {
-    let conf_state = ConfState::from((vec![7, 8, 9], vec![]));
-    let mut role = start(Boot { conf_state, ..boot() });
+    let membership = members(&[7, 8, 9]);
+    let mut role = start(Boot { membership, ..boot() });
     role.handle(Input::Read { id: ReadId(1) });
     let mut failed = Vec::new();
-    for tick in 1..=35 {
+    for tick in 1..=90 {
         if tick == 15 {
             role.handle(Input::Read { id: ReadId(2) });
         }
@@ -241,5 +273,5 @@ fn each_read_has_its_own_time_to_fail() {
             }
         }
     }
-    assert_eq!(failed, [(20, vec![ReadId(1)]), (34, vec![ReadId(2)])]);
+    assert_eq!(failed, [(70, vec![ReadId(1)]), (84, vec![ReadId(2)])]);
 }

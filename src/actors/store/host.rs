@@ -26,7 +26,7 @@ use crate::{
     metrics::Metrics,
     published::Published,
     storage::{
-        mvcc::{Applied, watch::SharedEvent},
+        mvcc::{Applied, State, watch::SharedEvent},
         v2_tree::stats::V2Stats,
     },
 };
@@ -134,6 +134,12 @@ impl Store {
                     self.forget(id); // the caller has gone
                 }
             }
+            Effect::End(ids) => {
+                for id in ids {
+                    self.sinks.remove(&id); // the owner goes on from history, or learns that it is gone
+                }
+                self.count_watchers();
+            }
             Effect::Deliver(event, ids) => {
                 for id in ids {
                     self.deliver(id, &event);
@@ -212,13 +218,13 @@ impl Handler<ApplyBatch> for Store {
     }
 }
 
-/// From RaftNode: it cannot be known whether these, and all that wait here, will be applied.
+/// From RaftNode: this proposal is given up.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct FailWaiting {
-    /// Callers not yet handed over.
-    pub waiting: Waiting,
-    /// What they are told.
+    /// Which.
+    pub id: ProposalId,
+    /// What its caller is told.
     pub error: ProposeError,
 }
 
@@ -226,10 +232,22 @@ impl Handler<FailWaiting> for Store {
     type Result = ();
 
     fn handle(&mut self, fail: FailWaiting, _ctx: &mut Self::Context) {
-        self.waiting.extend(fail.waiting);
-        for reply in std::mem::take(&mut self.waiting).into_values() {
+        if let Some(reply) = self.waiting.remove(&fail.id) {
             _ = reply.send(Err(fail.error)); // or the caller has gone
         }
+    }
+}
+
+/// From RaftNode: a peer's snapshot takes the place of the state.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Install(pub State);
+
+impl Handler<Install> for Store {
+    type Result = ();
+
+    fn handle(&mut self, Install(state): Install, _ctx: &mut Self::Context) {
+        courier::together(|| self.feed(Input::Install(Box::new(state))));
     }
 }
 

@@ -30,6 +30,11 @@ impl Lessor {
         self.set(id, self.now.saturating_add(ttl_ticks).saturating_add(2));
     }
 
+    /// Ticks that a lease has left.
+    pub fn left(&self, id: LeaseId) -> Option<u64> {
+        self.ends.get(&id).map(|end| end.saturating_sub(self.now))
+    }
+
     /// A lease is gone.
     pub fn revoked(&mut self, id: LeaseId) {
         if let Some(end) = self.ends.remove(&id) {

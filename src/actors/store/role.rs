@@ -3,7 +3,7 @@
 //!
 //! No clock, no I/O: time is [`Input::Tick`].
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -18,7 +18,7 @@ use crate::{
     command::{Command, Proposal, ProposalId, V2Op},
     storage::mvcc::{
         Applied, LeaseChange, State,
-        record::RevisionRecord,
+        record::{LeaseRecord, RevisionRecord},
         watch::{SharedEvent, WatchPattern},
     },
     types::{Index, MemberId, Revision, Term, UnixNanos},
@@ -40,6 +40,8 @@ pub struct Committed {
 pub enum Input {
     /// Apply these, in order.
     Apply(Vec<Committed>),
+    /// A peer's snapshot takes the place of the state.
+    Install(Box<State>),
     /// Someone wants to watch.
     Subscribe {
         /// A fresh id.
@@ -71,6 +73,8 @@ pub enum Effect {
     Applied(Index),
     /// Answer a subscriber.
     Subscribed(SubscriptionId, Result<(), SubscribeError>),
+    /// History between what these saw last and now is not there any more: they end, as if they were slow.
+    End(Vec<SubscriptionId>),
     /// Hand an event to watchers.
     Deliver(Arc<SharedEvent>, Vec<SubscriptionId>),
     /// Put this through the log; the answer does not matter.
@@ -106,12 +110,11 @@ impl Role {
     /// Starts from `state`. `now` tells how much of each lease is left; a clock that was set back
     /// lengthens none beyond its TTL.
     pub fn new(member: MemberId, state: State, compactor: Compactor, now: UnixNanos) -> Self {
-        let mut lessor = Lessor::default();
-        for lease in state.leases() {
+        let lessor = lessor_of(&state, |lease| {
             let left_nanos = lease.expires.0.saturating_sub(now.0);
             let left_ticks = left_nanos.div_ceil(1_000_000_000 / TICKS_PER_SECOND);
-            lessor.granted(lease.id, left_ticks.min(lease.ttl.saturating_mul(TICKS_PER_SECOND)));
-        }
+            left_ticks.min(lease.ttl.saturating_mul(TICKS_PER_SECOND))
+        });
         Role { member, state, hub: WatchHub::default(), lessor, compactor }
     }
 
@@ -129,6 +132,7 @@ impl Role {
     pub fn handle(&mut self, input: Input) -> Vec<Effect> {
         match input {
             Input::Apply(entries) => self.apply(&entries),
+            Input::Install(state) => self.install(*state),
             Input::Subscribe { id, pattern, after, once } => {
                 self.subscribe(id, pattern, after, once)
             }
@@ -181,6 +185,36 @@ impl Role {
         effects
     }
 
+    /// Watchers go on without a gap: what they missed is in the history of the new state, or they end.
+    /// Leases that were known go on as they were counted here; of the others nothing is known but their
+    /// TTL, and none may end early.
+    fn install(&mut self, state: State) -> Vec<Effect> {
+        let before = mem::replace(&mut self.state, state);
+        assert!(
+            self.state.applied_index >= before.applied_index,
+            "a snapshot of {} cannot replace the state of {}",
+            self.state.applied_index,
+            before.applied_index,
+        );
+        let counted = mem::take(&mut self.lessor);
+        self.lessor = lessor_of(&self.state, |lease| {
+            let known = before.lease(lease.id).is_some_and(|known| known.expires == lease.expires);
+            let left = counted.left(lease.id).filter(|_| known);
+            left.unwrap_or(lease.ttl.saturating_mul(TICKS_PER_SECOND))
+        });
+        let mut effects = vec![Effect::Publish, Effect::Applied(self.state.applied_index)];
+        if self.state.compacted > before.revision {
+            effects.push(Effect::End(self.hub.clear()));
+            return effects;
+        }
+        for record in self.state.history_from(before.revision.next()) {
+            for (part, ids) in self.hub.notify(record) {
+                effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(record), part), ids));
+            }
+        }
+        effects
+    }
+
     fn subscribe(
         &mut self,
         id: SubscriptionId,
@@ -225,6 +259,15 @@ impl Role {
         }
         effects
     }
+}
+
+/// A clock for all leases of `state`, each with so many ticks left.
+fn lessor_of(state: &State, ticks_left: impl Fn(&LeaseRecord) -> u64) -> Lessor {
+    let mut lessor = Lessor::default();
+    for lease in state.leases() {
+        lessor.granted(lease.id, ticks_left(lease));
+    }
+    lessor
 }
 
 /// The proposal in an entry. Entries are checked where they enter the log, so one that cannot be read

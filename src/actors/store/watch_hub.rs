@@ -50,6 +50,12 @@ impl WatchHub {
         }
     }
 
+    /// Removes all watchers; answers who they were.
+    pub fn clear(&mut self) -> Vec<SubscriptionId> {
+        self.by_path.clear();
+        std::mem::take(&mut self.paths).into_keys().collect()
+    }
+
     /// How many watch now.
     pub fn len(&self) -> usize {
         self.paths.len()

@@ -21,6 +21,8 @@ use crate::{
 pub struct Append {
     /// Ascending; said back once this batch and all before it are on disk.
     pub number: u64,
+    /// A snapshot was installed: the log starts anew after it, and these entries follow.
+    pub installed: Option<SnapshotMark>,
     /// May be empty.
     pub entries: Vec<Entry>,
     /// The hard state after these entries, if it changed.

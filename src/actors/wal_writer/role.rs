@@ -47,7 +47,7 @@ impl Role {
         let mut must_sync = false;
         while let Some(append) = self.waiting.front() {
             let batch = WalBatch {
-                snapshot_mark: None,
+                snapshot_mark: append.installed,
                 entries: &append.entries,
                 hard_state: append.hard_state,
             };
@@ -58,6 +58,9 @@ impl Role {
                     break;
                 }
                 Err(error) => return Err(error),
+            }
+            if let Some(mark) = append.installed {
+                self.snapshot = mark.index;
             }
             written.persisted = Some(append.number);
             written.entries += append.entries.len();

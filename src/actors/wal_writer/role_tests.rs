@@ -30,6 +30,7 @@ fn append(number: u64, bytes: usize, must_sync: bool) -> Append {
     };
     let hard_state = HardState { term: Term(1), vote: MemberId(1), commit: Index(number - 1) };
     Append {
+        installed: None,
         number,
         entries: vec![entry],
         hard_state: Some(hard_state),
