@@ -19,6 +19,7 @@ use std::{
 
 use actix::{Actor, Addr, Arbiter};
 use crossbeam_channel::Sender;
+use tokio::sync::Notify;
 
 use crate::{
     actors::{
@@ -26,7 +27,7 @@ use crate::{
         peer::NoNetwork,
         raft_node::{
             Propose, ProposeError, ReadIndex,
-            host::{Persisted, RaftNode, StopTaking, Wiring},
+            host::{Persisted, RaftNode, StopTaking, Transfer, Wiring},
             role::Role as RaftRole,
         },
         snapshotter::{self, host::Snapshotter, role::Policy},
@@ -88,6 +89,9 @@ pub enum RunError {
     /// The HTTP server is gone.
     #[error("the HTTP server has ended")]
     ServerEnded,
+    /// It was removed from the cluster.
+    #[error("this member was removed from the cluster, and its id can never return")]
+    Removed,
     /// The member could not publish itself.
     #[error("publishing this member: {0}")]
     Publish(ProposeError),
@@ -105,21 +109,31 @@ pub fn run(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
 async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     let mut signals = signals::Signals::listen().map_err(system("listening for signals"))?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let opened = boot::open(&disk, config)?;
+    let first = (!boot::has_member(&disk, config)?).then(|| boot::first(config));
+    let opened = boot::open(&disk, config, first)?;
+    if opened.recovered.state.membership().removed().contains(&opened.identity.member_id) {
+        return Err(RunError::Removed);
+    }
     let client_listeners = listen("listen-client-urls", &config.listen_client_urls)?;
     let metrics_listeners = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
     let core = Core::start(config, &disk, opened, &metrics)?;
     let doors = Arc::new(core.doors(config, telemetry));
-    let published = tokio::select! {
-        published = core.publish_member(config) => published.map(|()| None),
-        signal = signals.wait(|| core.snapshot_now()) => Ok(Some(signal)),
+    let publishing = core.publish_member(config);
+    tokio::pin!(publishing);
+    // A cluster that has no quorum yet, or no more, is served as well as it can be, but not as ready.
+    let patience = Duration::from_millis(2 * config.election_timeout_ms);
+    let mut ready = tokio::select! {
+        published = tokio::time::timeout(patience, &mut publishing) => match published {
+            Ok(published) => published.map(|()| true)?,
+            Err(_) => false,
+        },
+        end = core.end(&mut signals) => {
+            end.log();
+            core.stop().await;
+            return Ok(());
+        }
     };
-    if let Some(signal) = published? {
-        tracing::info!(signal, "stopping before this member could serve");
-        core.stop().await;
-        return Ok(());
-    }
     // One worker is none of its own: it shares the thread of RaftNode and Store.
     let workers = if config.http_workers == 1 { 0 } else { config.http_workers };
     let settings = ServerSettings { workers, ..ServerSettings::default() };
@@ -131,16 +145,29 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     };
     let start = http::server::Start { clients: client_listeners, probes: metrics_listeners };
     server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
-    tracing::info!(
-        member = format!("{:x}", doors.published.identity.member_id),
-        cluster = format!("{:x}", doors.published.identity.cluster_id),
-        "ready to serve client requests"
-    );
-    // Outside systemd there is no socket to notify, and that is no error.
-    _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let signal = signals.wait(|| core.snapshot_now()).await;
-    tracing::info!(signal, "stopping: no new requests, parked watches end");
+    if !ready {
+        tracing::warn!("no quorum yet: serving what needs none");
+    }
+    let end = loop {
+        if ready {
+            let identity = &doors.published.identity;
+            tracing::info!(
+                member = format!("{:x}", identity.member_id),
+                cluster = format!("{:x}", identity.cluster_id),
+                "ready to serve client requests"
+            );
+            // Outside systemd there is no socket to notify, and that is no error.
+            _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            break core.end(&mut signals).await;
+        }
+        tokio::select! {
+            published = &mut publishing => published.map(|()| ready = true)?,
+            end = core.end(&mut signals) => break end,
+        }
+    };
+    end.log();
     _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    core.hand_over(Duration::from_millis(config.election_timeout_ms)).await;
     _ = server.send(http::server::Drain).await; // or it has ended by itself
     core.stop().await;
     tracing::info!("stopped");
@@ -173,6 +200,28 @@ fn bind(host: impl ToSocketAddrs) -> std::io::Result<TcpListener> {
     TcpListener::bind(&addresses[..])
 }
 
+/// Why a running member ends.
+enum End {
+    /// This signal came.
+    Signal(&'static str),
+    /// It is no member any more.
+    Removed,
+}
+
+impl End {
+    fn log(&self) {
+        match self {
+            End::Signal(signal) => {
+                tracing::info!(signal, "stopping: no new requests, parked watches end");
+            }
+            End::Removed => tracing::error!(
+                "this member was removed from the cluster, and its id can never return: stopping; to bring \
+                 it back, add it as a new member and start it with an empty data directory"
+            ),
+        }
+    }
+}
+
 /// How long a stop waits for proposals under way.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
@@ -188,6 +237,7 @@ struct Core {
     wal_control: Sender<Control>,
     threads: Vec<JoinHandle<()>>,
     clocks: clocks::Clocks,
+    removed: Arc<Notify>,
     published: Arc<Published>,
     stats: Arc<V2Stats>,
     metrics: Arc<Metrics>,
@@ -237,6 +287,7 @@ impl Core {
                 Store::new(store_role, published, stats, pace)
             })
         };
+        let removed = Arc::new(Notify::new());
         let (append, wal_control, inbox) = wal_writer::host::channels(gauges.wal_writer);
         let raft_node = {
             let wiring = Wiring {
@@ -247,7 +298,10 @@ impl Core {
                 published: Arc::clone(&published),
                 network: Box::new(NoNetwork),
                 want_snapshot: Box::new(|_| {}),
-                removed: Box::new(|| {}),
+                removed: {
+                    let removed = Arc::clone(&removed);
+                    Box::new(move || removed.notify_one())
+                },
                 proposal_bytes_max: boot::proposal_bytes_max(config),
                 first_proposal: boot::first_proposal(),
             };
@@ -304,6 +358,7 @@ impl Core {
             wal_control,
             threads: vec![snapshot_thread, wal_thread],
             clocks,
+            removed,
             published,
             stats,
             metrics: Arc::clone(metrics),
@@ -347,7 +402,11 @@ impl Core {
 
     /// Tells the cluster this member's name and client URLs, at each start: they may have changed. The
     /// member is ready when this is applied, for then its log works from end to end.
-    async fn publish_member(&self, config: &Config) -> Result<(), RunError> {
+    fn publish_member(
+        &self,
+        config: &Config,
+    ) -> impl Future<Output = Result<(), RunError>> + use<> {
+        const RETRY: Duration = Duration::from_millis(100);
         let Identity { member_id: id, ref name, .. } = self.published.identity;
         let client_urls: Vec<String> =
             config.advertise_client_urls.iter().map(|url| url.as_str().to_owned()).collect();
@@ -356,22 +415,53 @@ impl Core {
             self.raft_node.clone().recipient(),
             Arc::clone(&self.raft_gauge),
         );
-        let retry = Duration::from_millis(100);
-        loop {
-            let answer = match mailbox.ask(Propose(command.clone())) {
-                Ok(answering) => answering.await.unwrap_or(Err(ProposeError::Stopping)),
-                Err(_) => Err(ProposeError::TooManyRequests),
-            };
-            match answer {
-                Ok(_) => return Ok(()),
-                Err(ProposeError::Stopping) => {
-                    return Err(RunError::Publish(ProposeError::Stopping));
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "publishing this member: tried again");
-                    tokio::time::sleep(retry).await;
+        async move {
+            loop {
+                let answer = match mailbox.ask(Propose(command.clone())) {
+                    Ok(answering) => answering.await.unwrap_or(Err(ProposeError::Stopping)),
+                    Err(_) => Err(ProposeError::TooManyRequests),
+                };
+                match answer {
+                    Ok(_) => return Ok(()),
+                    Err(ProposeError::Stopping) => {
+                        return Err(RunError::Publish(ProposeError::Stopping));
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "publishing this member: tried again");
+                        tokio::time::sleep(RETRY).await;
+                    }
                 }
             }
+        }
+    }
+
+    /// Waits for a reason to end.
+    async fn end(&self, signals: &mut signals::Signals) -> End {
+        tokio::select! {
+            signal = signals.wait(|| self.snapshot_now()) => End::Signal(signal),
+            () = self.removed.notified() => End::Removed,
+        }
+    }
+
+    /// Hands the lead to another member before this one stops, so that nobody has to wait for an election.
+    /// Where there is no other, or none that can, it ends after `patience`.
+    async fn hand_over(&self, patience: Duration) {
+        const LOOK: Duration = Duration::from_millis(2);
+        let others = {
+            let state = self.published.state.load();
+            state.membership().voters().any(|id| id != self.published.identity.member_id)
+        };
+        if !others || !self.published.is_leader() {
+            return;
+        }
+        self.raft_node.do_send(Transfer(None));
+        let gone = async {
+            while self.published.is_leader() || self.published.raft.leader().is_none() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(patience, gone).await.is_err() {
+            tracing::warn!("the lead could not be handed to another member");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a member does before its actors run: opens and reads its data, learns who it is.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +24,7 @@ use crate::{
         snapshot::SnapshotDir,
         wal::{Wal, WalMeta, WalOptions},
     },
-    types::MemberId,
+    types::{ClusterId, MemberId},
 };
 
 /// Why a member cannot start.
@@ -42,6 +42,28 @@ pub enum BootError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The member has no data, and nobody told it whose it would be.
+    #[error("{} holds no member, and its log is gone", .0.display())]
+    NoMember(PathBuf),
+}
+
+/// What a member without data begins with.
+#[derive(Clone, Debug)]
+pub struct First {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This member.
+    pub own: MemberId,
+    /// Those who found the cluster together; none for a member that joins one and learns who they are from
+    /// the leader's snapshot.
+    pub founders: Vec<Member>,
+}
+
+/// Whether the data directory holds a member already, or did: then the `initial-` settings are not looked
+/// at.
+pub fn has_member(disk: &Arc<dyn Disk>, config: &Config) -> Result<bool, BootError> {
+    let data_dir = DataDir::open(&**disk, &config.data_dir, config.wal_dir.as_deref())?;
+    Ok(Wal::exists(&**disk, data_dir.wal())?)
 }
 
 /// A member's data, opened and read.
@@ -58,8 +80,12 @@ pub struct Opened {
     pub identity: Identity,
 }
 
-/// Opens the data of the member that `config` describes, and makes it if there is none.
-pub fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Opened, BootError> {
+/// Opens the data of the member that `config` describes, and makes it from `first` if there is none.
+pub fn open(
+    disk: &Arc<dyn Disk>,
+    config: &Config,
+    first: Option<First>,
+) -> Result<Opened, BootError> {
     let data_dir = DataDir::open(&**disk, &config.data_dir, config.wal_dir.as_deref())?;
     for warning in data_dir.warnings() {
         tracing::warn!("{warning}");
@@ -67,17 +93,25 @@ pub fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Opened, BootError> 
     let options =
         WalOptions { segment_bytes: config.wal_segment_bytes, fsync: !config.unsafe_no_fsync };
     if !Wal::exists(&**disk, data_dir.wal())? {
-        let members = founding_members(config);
-        let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
-        let own = members.iter().find(|member| member.name == config.name);
+        let First { cluster, own, founders } =
+            first.ok_or_else(|| BootError::NoMember(config.data_dir.clone()))?;
         let meta = WalMeta {
-            cluster_id: cluster_id(&ids),
-            member_id: own.map_or(MemberId(0), |member| member.id),
-            voters: ids,
+            cluster_id: cluster,
+            member_id: own,
+            voters: founders.iter().map(|member| member.id).collect(),
             learners: Vec::new(),
         };
-        tracing::info!(data_dir = %config.data_dir.display(), "starting with empty data");
-        founding::found(disk, &data_dir, meta, &State::new(members), options)?;
+        tracing::info!(
+            data_dir = %config.data_dir.display(),
+            member = format!("{own:x}"), cluster = format!("{cluster:x}"),
+            founders = founders.len(),
+            "starting with empty data"
+        );
+        let state = match founders.len() {
+            0 => State::new(founders),
+            _ => State::founded_by(founders),
+        };
+        founding::found(disk, &data_dir, meta, &state, options)?;
     }
     // An earlier version, or a start that was cut short, did not. On a full disk it must wait.
     if let Err(error) = data_dir.note_founded(&**disk) {
@@ -96,6 +130,15 @@ pub fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Opened, BootError> 
         name: config.name.clone(),
     };
     Ok(Opened { data_dir, snapshots, recovered, wal, identity })
+}
+
+/// The members that the `initial-` settings name.
+pub fn first(config: &Config) -> First {
+    let founders = founding_members(config);
+    let ids: Vec<MemberId> = founders.iter().map(|member| member.id).collect();
+    let own = founders.iter().find(|member| member.name == config.name);
+    let own = own.map_or(MemberId(0), |member| member.id);
+    First { cluster: cluster_id(&ids), own, founders }
 }
 
 fn founding_members(config: &Config) -> Vec<Member> {
@@ -123,7 +166,10 @@ fn genesis(meta: &WalMeta) -> State {
         client_urls: Vec::new(),
         learner: false,
     };
-    State::new(meta.voters.iter().map(member).collect())
+    match meta.voters.len() {
+        0 => State::new(Vec::new()),
+        _ => State::founded_by(meta.voters.iter().map(member).collect()),
+    }
 }
 
 fn report(recovered: &Recovered, wal_dir: &Path) {

@@ -18,7 +18,6 @@ use super::{
     state_file::{self, StateFileError},
     wal::{Wal, WalError, WalMeta, WalOptions},
 };
-use crate::types::Index;
 
 /// Why a member's first files were not made.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +64,8 @@ pub fn found(
     options: WalOptions,
 ) -> Result<(), FoundingError> {
     let snapshots = SnapshotDir::new(Arc::clone(disk), data_dir.snap());
-    let newer = snapshots.list()?.iter().any(|name| name.index > Index(0));
+    // A start that was cut short may have left the first snapshot.
+    let newer = snapshots.list()?.iter().any(|name| name.index > state.applied_index);
     if newer || data_dir.is_founded(&**disk)? {
         return Err(FoundingError::LogMissing {
             snapshots: data_dir.snap().to_owned(),

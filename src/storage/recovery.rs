@@ -131,14 +131,18 @@ fn read_and_open(
         }
         None => None,
     };
-    let (from, from_term) = match &newest.snapshot {
-        Some(meta) => (meta.index, meta.term),
-        None => (Index(0), Term(0)),
-    };
     let with_snapshots = |error| blame_snapshots(error, &newest.invalid);
-    let mut replay = WalReplay::open(Arc::clone(disk), wal_dir, options, from, from_term)
-        .map_err(with_snapshots)?;
-    let state = loaded.unwrap_or_else(|| genesis(replay.meta()));
+    let open = |from: &State| {
+        let (index, term) = (from.applied_index, from.applied_term);
+        WalReplay::open(Arc::clone(disk), wal_dir, options, index, term).map_err(with_snapshots)
+    };
+    let state = match loaded {
+        Some(state) => state,
+        // Who founded the cluster is in the log's own head.
+        None => genesis(open(&State::new(Vec::new()))?.meta()),
+    };
+    let mut replay = open(&state)?;
+    let (from, from_term) = (state.applied_index, state.applied_term);
     let mut log = Applier::new(state, from, from_term);
     let mut records = 0_u64;
     while let Some(record) = replay.next()? {

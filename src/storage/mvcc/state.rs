@@ -57,6 +57,12 @@ impl State {
         }
     }
 
+    /// The state with which `members` found a cluster: as if an entry that nobody can be sent had made
+    /// them members. A member that joins later, and knows of no entry, is thus always sent a snapshot.
+    pub fn founded_by(members: Vec<Member>) -> State {
+        State { applied_index: Index(1), applied_term: Term(1), ..State::new(members) }
+    }
+
     /// The members, by id.
     pub fn members(&self) -> &[Member] {
         self.membership.members()
