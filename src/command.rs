@@ -94,6 +94,8 @@ pub enum Command {
     /// Changes who is in the cluster. Travels in a configuration-change entry: the encoded proposal is
     /// that entry's context, and its data is what [`crate::storage::mvcc::Membership`] makes of it.
     Members(MemberChange),
+    /// Changes nothing: the state after this entry is compared between the members.
+    Checkpoint,
     /// Raises or clears an alarm of a member.
     Alarm {
         /// Whose.

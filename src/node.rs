@@ -8,6 +8,8 @@
 
 mod boot;
 mod clocks;
+#[allow(dead_code)]
+mod force_new_cluster;
 mod signals;
 
 use std::{
@@ -23,11 +25,12 @@ use tokio::sync::Notify;
 
 use crate::{
     actors::{
+        audit::digest::Digester,
         mailbox::{Gauge, Mailbox, Reply},
         peer::NoNetwork,
         raft_node::{
             Propose, ProposeError, ReadIndex,
-            host::{Persisted, RaftNode, StopTaking, Transfer, Wiring},
+            host::{Digested, Persisted, RaftNode, StopTaking, Transfer, Wiring},
             role::Role as RaftRole,
         },
         snapshotter::{self, host::Snapshotter, role::Policy},
@@ -302,6 +305,7 @@ impl Core {
                     let removed = Arc::clone(&removed);
                     Box::new(move || removed.notify_one())
                 },
+                auditor: boot::auditor(config),
                 proposal_bytes_max: boot::proposal_bytes_max(config),
                 first_proposal: boot::first_proposal(),
             };
@@ -310,6 +314,10 @@ impl Core {
         store.do_send(Meet {
             applied: raft_node.clone().recipient(),
             propose: raft_node.clone().recipient(),
+            digester: {
+                let raft_node = raft_node.clone();
+                Digester::new(move |index, hash| raft_node.do_send(Digested { index, hash }))
+            },
         });
         let persisted = raft_node.clone();
         let outbox = wal_writer::host::Outbox {

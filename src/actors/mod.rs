@@ -1,5 +1,6 @@
 //! The actors: who sends what to whom.
 
+pub mod audit;
 pub mod mailbox;
 pub mod peer;
 pub mod raft_node;

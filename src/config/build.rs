@@ -232,6 +232,7 @@ pub(super) fn build(
             "extensive" => MetricsDetail::Extensive,
             _ => MetricsDetail::Basic,
         },
+        corrupt_check_time: givens.duration("corrupt-check-time")?,
         warning_apply_duration: givens.duration("warning-apply-duration")?,
         warning_unary_request_duration: givens.duration("warning-unary-request-duration")?,
         log_level: log_level(givens)?,

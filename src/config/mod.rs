@@ -136,6 +136,8 @@ pub struct Config {
     pub metrics: MetricsDetail,
     /// Applying an entry that takes longer is logged.
     pub warning_apply_duration: Duration,
+    /// How often members compare their data; zero never.
+    pub corrupt_check_time: Duration,
     /// A request that takes longer is logged.
     pub warning_unary_request_duration: Duration,
     /// The least important lines that are logged: a name that [`crate::telemetry`] takes.

@@ -245,7 +245,7 @@ const NO_BBOLT: &str = "there is no bbolt database here";
 const NO_RESTART_TRICKS: &str = "listeners are bound the usual way";
 const RELIC: &str = "etcd has ignored it since 2.0";
 const NO_PEER_TO_COMPARE: &str =
-    "a single member has no peer to compare with; every record on disk has a checksum";
+    "corrupt-check-time is the one comparison between members; every record on disk has a checksum";
 const NO_TRACING: &str = "distributed tracing is not in this version";
 
 /// All settings, in the order of help and of the commented file.
@@ -365,9 +365,9 @@ pub const SETTINGS: &[Setting] = &[
         "A request that takes longer is logged.").aka(&["experimental-warning-unary-request-duration"]).later(SLOW),
     setting(Section::Monitoring, "enable-pprof", Kind::Bool, "false",
         "Go's profiles under /debug/pprof.").ignored("Go's profiler has no counterpart here; perf works on the process"),
-    setting(Section::Monitoring, "corrupt-check-time", Kind::Duration, "0s",
-        "How often members compare their data; 0 never.")
-        .aka(&["experimental-corrupt-check-time"]).ignored(NO_PEER_TO_COMPARE),
+    setting(Section::Monitoring, "corrupt-check-time", Kind::Duration, "10m",
+        "How often members compare their data; one that differs from the majority stops serving. 0 never; etcd's default is 0.")
+        .aka(&["experimental-corrupt-check-time"]),
     setting(Section::Monitoring, "experimental-initial-corrupt-check", Kind::Bool, "false",
         "Compare the data with the other members before serving.").ignored(NO_PEER_TO_COMPARE),
     setting(Section::Monitoring, "experimental-compact-hash-check-enabled", Kind::Bool, "false",

@@ -10,7 +10,10 @@ use raft::eraftpb;
 use slog::Drain;
 
 use crate::{
-    actors::raft_node::{host::to_raft, role::Boot},
+    actors::{
+        audit,
+        raft_node::{host::to_raft, role::Boot},
+    },
     command::ProposalId,
     config::Config,
     identity::{cluster_id, member_id},
@@ -214,6 +217,7 @@ pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
         id,
         election_ticks: election_ticks as usize,
         pre_vote: config.pre_vote,
+        promote_learners: false,
         proposal_ticks: proposal_ticks(config),
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX.max(4 * config.max_request_bytes),
         catch_up_entries: config.snapshot_catchup_entries,
@@ -230,6 +234,13 @@ pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
 fn proposal_ticks(config: &Config) -> u64 {
     let patience = 5000 + 2 * config.election_timeout_ms;
     patience.div_ceil(config.heartbeat_interval_ms.max(1))
+}
+
+/// Compares the members' states at `--corrupt-check-time`.
+pub fn auditor(config: &Config) -> audit::role::Role {
+    const PATIENCE: Duration = Duration::from_secs(60); // a large state is digested at leisure
+    let ticks = |time: Duration| time.as_millis() as u64 / config.heartbeat_interval_ms.max(1);
+    audit::role::Role::new(ticks(config.corrupt_check_time), ticks(PATIENCE))
 }
 
 /// The largest encoded proposal: a request and what the path and the rest of the command add to it.

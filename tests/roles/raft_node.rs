@@ -56,6 +56,7 @@ fn start(voters: &str, log: &str) -> Result<Role, String> {
         id: MemberId(7),
         election_ticks: 10,
         pre_vote: true,
+        promote_learners: false,
         proposal_ticks: 70,
         uncommitted_bytes_max: 1 << 20,
         catch_up_entries: 100,
@@ -108,6 +109,7 @@ fn line(effect: &Effect) -> String {
             let voters = membership.voters().map(|id| id.to_string()).collect::<Vec<_>>();
             format!("voters {}", voters.join(", "))
         }
+        Effect::Promote(id) => format!("promote {id}"),
         Effect::Removed => "removed".to_owned(),
         Effect::Append { number, installed, entries, hard_state, must_sync } => {
             let mut line = format!("append #{number}");

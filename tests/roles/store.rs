@@ -198,6 +198,7 @@ impl StorePlayer {
     fn line(&self, effect: &Effect) -> String {
         let name = |id: &SubscriptionId| self.names[id].as_str();
         match effect {
+            Effect::Digest(state) => format!("digest the state after {}", state.applied_index),
             Effect::End(ids) => format!("end {ids:?}"),
             Effect::Publish => "publish".to_owned(),
             Effect::Answer(id, applied) => format!("answer {}: {}", id.0, answer(applied)),
@@ -241,6 +242,7 @@ fn answer(applied: &Applied) -> String {
         Applied::Published => "published".to_owned(),
         Applied::Members(Ok(())) => "members changed".to_owned(),
         Applied::Members(Err(error)) => format!("refused: {error}"),
+        Applied::Checkpoint => "checkpoint".to_owned(),
         Applied::Alarm => "alarm".to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use raft::eraftpb::Message;
 use crate::{
     storage::mvcc::Membership,
     types::MemberId,
-    wire::{Forward, Refusal},
+    wire::{Forward, Refusal, StateHash},
 };
 
 /// What RaftNode has for a peer.
@@ -19,6 +19,8 @@ pub enum Outgoing {
     Forward(Forward),
     /// Proposals that were not taken.
     Refusal(Refusal),
+    /// The digest of the own state, for the leader.
+    StateHash(StateHash),
     /// A snapshot is to be sent, and then this message, which carries its metadata. How it ended is told
     /// with [`super::raft_node::host::SnapshotSent`].
     Snapshot(Message),
@@ -33,6 +35,8 @@ pub enum Incoming {
     Forward(Forward),
     /// Proposals that the leader did not take.
     Refusal(Refusal),
+    /// The digest of the peer's state.
+    StateHash(StateHash),
 }
 
 /// The way to the peers, as RaftNode sees it: nothing here waits.

@@ -46,7 +46,7 @@ pub(super) fn conf_change(change: &MemberChange) -> Option<ConfChangeV2> {
 
 /// An entry for a proposal. A change of the membership is one that the crate looks at when it is
 /// proposed (one at a time) and passes over when it appends; what it changes is told when it is applied.
-pub(super) fn entry_of(proposal: Bytes, members: bool) -> Entry {
+pub fn entry_of(proposal: Bytes, members: bool) -> Entry {
     if !members {
         return Entry { data: proposal, ..Entry::default() };
     }

@@ -135,6 +135,8 @@ pub enum Effect {
     WantSnapshot(Index),
     /// The membership as of the last committed entry, each time it changed: who the peers are.
     Membership(Arc<Membership>),
+    /// This learner has caught up: propose that it be promoted. Said again now and then until it is.
+    Promote(MemberId),
     /// This member was removed from the cluster; the change is committed. The process is to end.
     Removed,
 }
@@ -148,6 +150,8 @@ pub struct Boot {
     pub election_ticks: usize,
     /// `--pre-vote`.
     pub pre_vote: bool,
+    /// A leader gives learners that have caught up their vote.
+    pub promote_learners: bool,
     /// Ticks after which a proposal that is not applied is given up.
     pub proposal_ticks: u64,
     /// Bytes of proposals that may be in the log but not committed yet.

@@ -1,6 +1,8 @@
 //! The actor that hosts RaftNode: owns the mailbox, stamps proposals, carries effects out. Decides
 //! nothing.
 
+mod inbox;
+
 use std::{
     collections::BTreeMap,
     mem,
@@ -13,7 +15,10 @@ use raft::eraftpb::{
     self,
     EntryType::{EntryConfChange, EntryConfChangeV2, EntryNormal},
     MessageType::{MsgAppend, MsgSnapshot},
-    SnapshotMetadata,
+};
+
+pub use inbox::{
+    Digested, FromPeer, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer, Unreachable,
 };
 
 use super::{
@@ -22,8 +27,9 @@ use super::{
 };
 use crate::{
     actors::{
-        mailbox::{Ask, Gauge, Reply, Slot, courier},
-        peer::{Incoming, Network, Outgoing},
+        audit,
+        mailbox::{Ask, Gauge, Reply, courier},
+        peer::{Network, Outgoing},
         store::{
             host::{ApplyBatch, FailWaiting, Install, Store},
             role::Committed,
@@ -31,7 +37,7 @@ use crate::{
         wal_writer::{self, WalFigures},
     },
     clock::wall_clock,
-    command::{Command, Proposal, ProposalId},
+    command::{AlarmKind, Command, MemberChange, Proposal, ProposalId},
     published::Published,
     storage::{
         mvcc::{Applied, State},
@@ -63,6 +69,8 @@ pub struct Wiring {
     pub want_snapshot: Box<dyn Fn(Index) + Send>,
     /// This member is no longer one: its process is to end.
     pub removed: Box<dyn Fn() + Send>,
+    /// Compares the members' states, where this member leads.
+    pub auditor: audit::role::Role,
     /// The largest encoded proposal.
     pub proposal_bytes_max: usize,
     /// The first proposal id: never one that an earlier start of this member used.
@@ -85,13 +93,15 @@ pub struct RaftNode {
     taking: bool,
     /// What was said to each peer in this turn.
     outbox: BTreeMap<MemberId, Vec<eraftpb::Message>>,
+    auditor: audit::role::Role,
     /// The state of the snapshot that came last, until it is installed.
     arrived: Option<State>,
 }
 
 impl RaftNode {
     /// An actor that is yet to be started.
-    pub fn new(role: Role, wiring: Wiring) -> Self {
+    pub fn new(role: Role, mut wiring: Wiring) -> Self {
+        let auditor = mem::replace(&mut wiring.auditor, audit::role::Role::new(0, 0));
         RaftNode {
             role,
             next_proposal: wiring.first_proposal.0,
@@ -106,6 +116,7 @@ impl RaftNode {
             taking: true,
             outbox: BTreeMap::new(),
             arrived: None,
+            auditor,
         }
     }
 
@@ -205,7 +216,27 @@ impl RaftNode {
             }
             Effect::WantSnapshot(index) => (self.wiring.want_snapshot)(index),
             Effect::Membership(membership) => self.wiring.network.members(&membership),
+            Effect::Promote(id) => self.propose_own(Command::Members(MemberChange::Promote { id })),
             Effect::Removed => (self.wiring.removed)(),
+        }
+    }
+
+    /// Looks whether it is time to compare the members' states, and at what came of it.
+    fn audit(&mut self) {
+        let alone = self.role.membership().members().len() < 2;
+        if self.auditor.tick(self.role.leads() && !alone) {
+            self.propose_own(Command::Checkpoint);
+        }
+        for (index, member) in self.auditor.differing(self.role.membership()) {
+            tracing::error!(
+                member = format!("{member:x}"), %index,
+                "the state of this member differs from the others': it raises an alarm and serves no more"
+            );
+            let kind = AlarmKind::Corrupt;
+            self.propose_own(Command::Alarm { member, kind, raised: true });
+            if member == self.wiring.published.identity.member_id {
+                self.role.handle(Input::Transfer(None));
+            }
         }
     }
 
@@ -249,32 +280,49 @@ impl RaftNode {
         reply: Option<Reply<Result<Applied, ProposeError>>>,
         ctx: &mut Context<Self>,
     ) {
+        match self.stamp(command) {
+            Ok(input) => {
+                if let Input::Propose { id, data, .. } = &input {
+                    self.turn_bytes += data.len();
+                    if let Some(reply) = reply {
+                        self.waiting.insert(*id, reply);
+                    }
+                }
+                self.feed(input, ctx);
+            }
+            Err(error) => {
+                if let Some(reply) = reply {
+                    _ = reply.send(Err(error)); // or the caller has gone
+                }
+            }
+        }
+    }
+
+    /// Proposes what the role itself asked for, within the turn.
+    fn propose_own(&mut self, command: Command) {
+        if let Ok(input) = self.stamp(command) {
+            self.role.handle(input);
+        }
+    }
+
+    /// Makes a proposal of a command, unless it cannot be proposed now.
+    fn stamp(&mut self, command: Command) -> Result<Input, ProposeError> {
         let id = ProposalId(self.next_proposal);
         self.next_proposal += 1;
         let member = self.wiring.published.identity.member_id;
         let members = matches!(command, Command::Members(_));
         let proposal = Proposal { id, member, time: wall_clock(), command };
         let data = rmp_serde::to_vec(&proposal).expect("plain data into memory");
-        let refused = if !self.taking {
-            Some(ProposeError::Stopping)
-        } else if data.len() > self.wiring.proposal_bytes_max {
-            Some(ProposeError::TooLarge)
-        } else if self.wiring.wal_figures.no_space.load(Ordering::Acquire) {
-            Some(ProposeError::NoSpace)
-        } else {
-            None
-        };
-        if let Some(error) = refused {
-            if let Some(reply) = reply {
-                _ = reply.send(Err(error)); // or the caller has gone
-            }
-            return;
+        if !self.taking {
+            return Err(ProposeError::Stopping);
         }
-        if let Some(reply) = reply {
-            self.waiting.insert(id, reply);
+        if data.len() > self.wiring.proposal_bytes_max {
+            return Err(ProposeError::TooLarge);
         }
-        self.turn_bytes += data.len();
-        self.feed(Input::Propose { id, data: data.into(), members }, ctx);
+        if self.wiring.wal_figures.no_space.load(Ordering::Acquire) {
+            return Err(ProposeError::NoSpace);
+        }
+        Ok(Input::Propose { id, data: data.into(), members })
     }
 }
 
@@ -387,6 +435,7 @@ impl Handler<Tick> for RaftNode {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        self.audit();
         self.feed(Input::Tick, ctx);
     }
 }
@@ -433,126 +482,5 @@ impl Handler<StopTaking> for RaftNode {
         self.taking = false;
         self.stopping = Some(reply);
         self.end_turn();
-    }
-}
-
-/// From a peer.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct FromPeer {
-    /// Who.
-    pub from: MemberId,
-    /// What.
-    pub what: Incoming,
-    /// Its place in the mailbox of the peers' messages.
-    pub slot: Slot,
-}
-
-impl Handler<FromPeer> for RaftNode {
-    type Result = ();
-
-    fn handle(&mut self, FromPeer { from, what, slot }: FromPeer, ctx: &mut Self::Context) {
-        drop(slot);
-        match what {
-            Incoming::Raft(messages) => {
-                for message in messages {
-                    if message.get_msg_type() == MsgAppend {
-                        let figures = &self.wiring.published.raft;
-                        figures.appends_received.fetch_add(1, Ordering::Relaxed);
-                    }
-                    self.feed(Input::Step(message), ctx);
-                }
-            }
-            Incoming::Forward(forward) => {
-                self.turn_bytes += forward.proposals.iter().map(|p| p.data.len()).sum::<usize>();
-                self.feed(Input::Forwarded { from, forward }, ctx);
-            }
-            Incoming::Refusal(refusal) => self.feed(Input::Refused(refusal), ctx),
-        }
-    }
-}
-
-/// A peer could not be reached, or messages to it were dropped. Sent at most once for each time that it
-/// happens, by the peer's own actor.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Unreachable(pub MemberId);
-
-impl Handler<Unreachable> for RaftNode {
-    type Result = ();
-
-    fn handle(&mut self, Unreachable(peer): Unreachable, ctx: &mut Self::Context) {
-        self.feed(Input::Unreachable(peer), ctx);
-    }
-}
-
-/// How the sending of a snapshot to a peer ended; said once for each [`Outgoing::Snapshot`].
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct SnapshotSent {
-    /// The peer.
-    pub to: MemberId,
-    /// Whether it has the snapshot.
-    pub arrived: bool,
-}
-
-impl Handler<SnapshotSent> for RaftNode {
-    type Result = ();
-
-    fn handle(&mut self, SnapshotSent { to, arrived }: SnapshotSent, ctx: &mut Self::Context) {
-        self.feed(Input::SnapshotSent { to, arrived }, ctx);
-    }
-}
-
-/// A snapshot from the leader: its file is durable here, and read.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct SnapshotArrived {
-    /// The leader's message, with metadata alone.
-    pub message: eraftpb::Message,
-    /// The state in the file; its index and term are those of the metadata.
-    pub state: State,
-}
-
-impl Handler<SnapshotArrived> for RaftNode {
-    type Result = ();
-
-    fn handle(&mut self, arrived: SnapshotArrived, ctx: &mut Self::Context) {
-        let SnapshotArrived { message, state } = arrived;
-        let membership = Arc::clone(state.membership());
-        if self.role.has_snapshot_to_install() {
-            return; // the one before is not installed yet; should this one be needed, it comes again
-        }
-        self.arrived = Some(state);
-        self.feed(Input::Snapshot { message, membership }, ctx);
-        if !self.role.has_snapshot_to_install() {
-            self.arrived = None; // installed already, or of no use
-        }
-    }
-}
-
-/// From Snapshotter: a snapshot is on disk that may be sent to peers.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct SnapshotTaken(pub SnapshotMetadata);
-
-impl Handler<SnapshotTaken> for RaftNode {
-    type Result = ();
-
-    fn handle(&mut self, SnapshotTaken(snapshot): SnapshotTaken, ctx: &mut Self::Context) {
-        self.feed(Input::SnapshotTaken(snapshot), ctx);
-    }
-}
-
-/// Hands the lead to another voter, where this member leads and there is one.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Transfer(pub Option<MemberId>);
-
-impl Handler<Transfer> for RaftNode {
-    type Result = ();
-
-    fn handle(&mut self, Transfer(to): Transfer, ctx: &mut Self::Context) {
-        self.feed(Input::Transfer(to), ctx);
     }
 }

@@ -37,6 +37,7 @@ pub struct Role {
     id: MemberId,
     seed: u64,
     election_ticks: usize,
+    promote_learners: bool,
     proposal_ticks: u64,
     pending_bytes_max: u64,
     catch_up_entries: u64,
@@ -95,6 +96,7 @@ impl Role {
             id: boot.id,
             seed: boot.seed,
             election_ticks: boot.election_ticks,
+            promote_learners: boot.promote_learners,
             proposal_ticks: boot.proposal_ticks,
             pending_bytes_max: boot.uncommitted_bytes_max,
             catch_up_entries: boot.catch_up_entries,
@@ -249,12 +251,33 @@ impl Role {
             let patience = (self.election_ticks as u64 / 2).max(2);
             self.proposals.resend(self.term(), self.now, patience);
         }
+        self.promote_learner();
         let round_patience = (self.election_ticks as u64 / 4).max(2);
         let late = self.reads.age(self.now, round_patience, self.proposal_ticks);
         if !late.is_empty() {
             let error =
                 if self.leader().is_some() { ReadError::TimedOut } else { ReadError::NoLeader };
             self.effects.push(Effect::ReadFailed(late, error));
+        }
+    }
+
+    /// A learner that has nine tenths of the log, as etcd asks of one that is promoted by hand, and follows
+    /// it entry by entry.
+    fn promote_learner(&mut self) {
+        let patience = self.election_ticks as u64;
+        if !self.promote_learners || !self.leads() || !self.now.is_multiple_of(patience) {
+            return;
+        }
+        let (prs, last) = (self.node.raft.prs(), self.last_index().0);
+        let caught_up = |id: &MemberId| {
+            prs.get(id.0).is_some_and(|progress| {
+                progress.recent_active
+                    && progress.state == ProgressState::Replicate
+                    && progress.matched >= last - last / 10
+            })
+        };
+        if let Some(id) = self.membership.learners().find(caught_up) {
+            self.effects.push(Effect::Promote(id));
         }
     }
 

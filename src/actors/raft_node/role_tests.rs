@@ -42,6 +42,7 @@ fn boot() -> Boot {
         id: MemberId(7),
         election_ticks: 10,
         pre_vote: true,
+        promote_learners: false,
         proposal_ticks: 70,
         uncommitted_bytes_max: 1 << 20,
         catch_up_entries: 100,

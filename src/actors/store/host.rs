@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     actors::{
+        audit::digest::Digester,
         mailbox::{Ask, Reply, courier},
         raft_node::{
             ProposeError,
@@ -34,13 +35,15 @@ use crate::{
 type Waiting = BTreeMap<ProposalId, Reply<Result<Applied, ProposeError>>>;
 
 /// RaftNode's address, known only after both actors have started.
-#[derive(Debug, Message)]
+#[derive(Message)]
 #[rtype(result = "()")]
 pub struct Meet {
     /// Told what is applied.
     pub applied: Recipient<AppliedUpTo>,
     /// Asked for commands by the Store's own clocks.
     pub propose: Recipient<ProposeOwn>,
+    /// Digests states for the comparison between members.
+    pub digester: Digester,
 }
 
 /// Measures batches, and logs those that take long.
@@ -149,6 +152,11 @@ impl Store {
             Effect::Propose(command) => {
                 if let Some(meet) = &self.raft_node {
                     meet.propose.do_send(ProposeOwn(command));
+                }
+            }
+            Effect::Digest(state) => {
+                if let Some(meet) = &self.raft_node {
+                    meet.digester.digest(state);
                 }
             }
             Effect::Count(Counted::Write(op, worked)) => self.stats.count_write(&op, worked),

@@ -79,6 +79,8 @@ pub enum Effect {
     Deliver(Arc<SharedEvent>, Vec<SubscriptionId>),
     /// Put this through the log; the answer does not matter.
     Propose(Command),
+    /// Digest this state, for the comparison with the other members'.
+    Digest(State),
     /// Count a write for `/v2/stats/store`.
     Count(Counted),
 }
@@ -166,6 +168,7 @@ impl Role {
                     let worked = matches!(applied, Applied::V2(Ok(_)));
                     effects.push(Effect::Count(Counted::Write(command.op, worked)));
                 }
+                (_, Applied::Checkpoint) => effects.push(Effect::Digest(self.state.clone())),
                 (Command::Expire { .. }, Applied::Expired(count)) => {
                     effects.push(Effect::Count(Counted::Expired(*count)));
                 }

@@ -26,6 +26,8 @@ pub enum Applied {
     Members(Result<(), MemberError>),
     /// An alarm was raised or cleared.
     Alarm,
+    /// The state is to be digested as it is now.
+    Checkpoint,
 }
 
 /// Why a compaction was refused.
@@ -97,6 +99,7 @@ impl State {
                 }
                 Applied::Members(applied)
             }
+            Command::Checkpoint => Applied::Checkpoint,
             Command::Alarm { member, kind, raised } => {
                 let alarms = Arc::make_mut(&mut self.alarms);
                 if *raised && self.membership.member(*member).is_some() {
