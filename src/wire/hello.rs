@@ -185,7 +185,7 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
-            cluster: ClusterId(0xc0ffee),
+            cluster: ClusterId(0x00c0_ffee),
             from: MemberId(0xa),
             to: MemberId(0xb),
             protocol: PROTOCOL,
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn each_refusal_has_its_status() {
         let accept = |hello: Hello, standing| {
-            let accepted = hello.accept(ClusterId(0xc0ffee), MemberId(0xb), standing);
+            let accepted = hello.accept(ClusterId(0x00c0_ffee), MemberId(0xb), standing);
             accepted.map_err(|error| (error.status(), error.to_string()))
         };
         let refused = |status, text: &str| Err((status, text.to_owned()));

@@ -63,7 +63,7 @@ fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
     put_uint(out, metadata.term);
     for ids in [&state.voters, &state.learners, &state.voters_outgoing, &state.learners_next] {
         put_array(out, ids.len());
-        for id in ids.iter() {
+        for id in ids {
             put_uint(out, *id);
         }
     }

@@ -5,6 +5,7 @@
 //! Pure: bytes in, values out. Depends on `types`, `command` and the `raft` crate's types.
 //! docs/peer-protocol.md describes the bytes.
 
+pub mod check;
 pub mod decoder;
 pub mod error;
 pub mod frame;

@@ -302,7 +302,7 @@ mod tests {
     fn counts_that_the_bytes_cannot_hold_are_refused() {
         let mut out = Vec::new();
         put_array(&mut out, 70_000);
-        out.extend([0; 69_999]);
+        out.extend(vec![0; 69_999]);
         let count = |max| Reader::new(out.clone().into()).count("things", 1, max);
         let refused = |max| Err(PackError::Count { what: "things", found: 70_000, max });
         assert_eq!(count(usize::MAX), refused(69_999));
