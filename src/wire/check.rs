@@ -141,6 +141,9 @@ pub enum DropReason {
     /// A snapshot is being installed.
     #[error("a snapshot is being installed")]
     Installing,
+    /// A snapshot of what is applied here.
+    #[error("a snapshot that holds nothing new")]
+    NothingNew,
     /// It speaks of entries that this leader never had.
     #[error("beyond this leader's log")]
     BeyondLog,
@@ -345,6 +348,10 @@ fn judge<T: Storage>(raft: &Raft<T>, message: &Message) -> Result<Verdict, DropR
             let metadata = message.get_snapshot().get_metadata();
             let fits = !contradicts(log, metadata.index, metadata.term);
             require(fits, DropReason::Committed)?;
+            // The crate takes any that it has asked for. One that holds nothing new would be on its way to
+            // the disk and look as if it were there.
+            let asked = raft.pending_request_snapshot != 0;
+            require(!asked || metadata.index > log.applied, DropReason::NothingNew)?;
         }
         T::MsgRequestVoteResponse | T::MsgRequestPreVoteResponse if !follows && !leads => {
             // Who was asked for a vote was asked once everything was on disk; an answer that comes before
