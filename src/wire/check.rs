@@ -414,3 +414,7 @@ fn contradicts<T: Storage>(log: &RaftLog<T>, index: u64, term: u64) -> bool {
     let known = log.first_index() - 1..=log.committed;
     known.contains(&index) && !log.match_term(index, term)
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;
