@@ -1,4 +1,4 @@
-//! One row for each rule on a message's form; the rules on a member's state are tried by tests/wire_check.
+//! One row for each rule on the form of a message; `tests/wire_check` tries the rules on a member's state.
 
 use raft::eraftpb::{ConfState, Entry};
 

@@ -27,7 +27,7 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() && !QUIET.get() {
-            eprintln!("seed {}", self.0);
+            eeprintln!("seed {}", self.0);
         }
     }
 }
@@ -113,7 +113,7 @@ fn no_forged_message_panics() {
         live(seed, EACH, &mut tally);
     }
     let passed: u64 = tally.passed.values().sum();
-    println!(
+    eprintln!(
         "{passed} passed, {} refused, {} lost tails, dropped {:?}\n{:?}",
         tally.refused, tally.lost_tails, tally.dropped, tally.passed
     );
@@ -213,7 +213,7 @@ fn what_sound_members_say_comes_through() {
         }
         committed += members.iter().map(|m| m.node.raft.raft_log.committed).max().unwrap();
     }
-    println!("{received} received, {committed} committed, dropped {dropped:?}");
+    eprintln!("{received} received, {committed} committed, dropped {dropped:?}");
     assert!(committed > 20 * 100, "{committed} entries were committed");
     assert!(!dropped.contains_key(&DropReason::Committed), "{dropped:?}");
     assert!(dropped.values().sum::<u64>() < received / 20, "{dropped:?} of {received}");
