@@ -27,7 +27,7 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() && !QUIET.get() {
-            eeprintln!("seed {}", self.0);
+            eprintln!("seed {}", self.0);
         }
     }
 }
