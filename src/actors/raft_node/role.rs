@@ -238,7 +238,7 @@ impl Role {
 
     fn tick(&mut self) {
         self.now += 1;
-        if self.lost_tail.is_none() {
+        if self.may_tick() {
             self.node.tick();
         }
         for gone in self.proposals.give_up(self.now, self.proposal_ticks) {
@@ -259,6 +259,21 @@ impl Role {
                 if self.leader().is_some() { ReadError::TimedOut } else { ReadError::NoLeader };
             self.effects.push(Effect::ReadFailed(late, error));
         }
+    }
+
+    /// Whether the crate may count a tick. While a snapshot is being installed an election would read
+    /// entries that it replaced; a sole voter would win one before its log is on disk; and one that lost
+    /// acknowledged entries may not win.
+    fn may_tick(&self) -> bool {
+        let raft = &self.node.raft;
+        let alone = raft.promotable() && raft.prs().is_singleton();
+        let wins_too_early = alone && !self.leads() && self.is_writing();
+        self.lost_tail.is_none() && !check::is_installing(&raft.raft_log) && !wins_too_early
+    }
+
+    /// Whether anything of the log is on its way to the disk.
+    fn is_writing(&self) -> bool {
+        self.under_way.iter().any(|&(_, written)| written)
     }
 
     /// A learner that has nine tenths of the log, as etcd asks of one that is promoted by hand, and follows
@@ -282,10 +297,10 @@ impl Role {
     }
 
     fn step(&mut self, message: Message) {
-        match check::against(&self.node.raft, &message) {
+        match check::against(&self.node.raft, &message, self.is_writing()) {
             Verdict::Pass => {}
             Verdict::Drop(_) => return,
-            Verdict::LostTail { commit } => return self.tail_is_lost(&message, commit),
+            Verdict::LostTail { commit } => return self.tail_is_lost(&message, Index(commit)),
         }
         let asks_for_vote = matches!(
             message.get_msg_type(),
@@ -316,7 +331,7 @@ impl Role {
             index: commit.0,
             reject: true,
             reject_hint: last,
-            request_snapshot: commit.0,
+            request_snapshot: 1, // any that the leader's log continues
             commit: raft.raft_log.committed,
             ..Message::default()
         };
@@ -515,10 +530,16 @@ impl Role {
         self.note_removal();
     }
 
+    /// One that was removed leads no more: the crate would count a vote that is not there.
     fn note_removal(&mut self) {
-        if self.membership.removed().contains(&self.id) {
-            self.effects.push(Effect::Removed);
+        if !self.membership.removed().contains(&self.id) {
+            return;
         }
+        if self.leads() {
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+        }
+        self.effects.push(Effect::Removed);
     }
 
     /// At most once in a tick.
