@@ -242,7 +242,6 @@ fn what_this_version_has_not_stops_the_start() {
             &["--discovery-srv=example"],
             "setting --discovery-srv: value \"example\": not in this version: discovery of members",
         ),
-        (&["--proxy=on"], "setting --proxy: value \"on\": not in this version: the v2 proxy"),
         (
             &["--auth-token=jwt,pub-key=a"],
             "setting --auth-token: value \"jwt,pub-key=a\": not in this version: authentication tokens other than simple",
