@@ -24,6 +24,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -43,6 +44,8 @@ use super::{
 
 /// No event is longer than this.
 const EVENT_BYTES_MAX: usize = 64 << 20;
+/// How long an endpoint may take for the head of a watch's answer, which it sends at once.
+const HEAD_MAX: Duration = Duration::from_secs(5);
 /// How often in a row a watch is opened again that ends without an event.
 const REOPENED_MAX: u32 = 3;
 
@@ -243,7 +246,10 @@ impl Watch {
                             coming = Some(Box::pin(reply.body.whole(EVENT_BYTES_MAX)));
                         }
                         // A member that is behind answered: they begin before the open watch does.
-                        Some((since, _)) if since < self.opened_at => coming = self.reopen().await,
+                        Some((since, _)) if since < self.opened_at => {
+                            drop(coming.take());
+                            coming = self.reopen().await;
+                        }
                         _ => {} // the open watch is theirs too: this one was for its head
                     }
                 }
@@ -280,7 +286,7 @@ impl Watch {
         let batch = std::mem::take(&mut self.arrived);
         let ask = self.ask_from(None)?;
         let (proxy, client) = (Arc::clone(&self.proxy), self.client);
-        Some(Box::pin(async move { (forward(&proxy, &ask, client).await.ok(), batch) }))
+        Some(Box::pin(async move { (head_in_time(&proxy, &ask, client).await, batch) }))
     }
 
     /// Gives those who asked their places, if the answer is a watch, and says where they begin; else
@@ -336,7 +342,7 @@ impl Watch {
         let after = self.waiters.iter().map(|waiter| waiter.since).min()?;
         let ask = self.ask_from(Some(after)).filter(|_| self.reopened <= REOPENED_MAX);
         let reply = match ask {
-            Some(ask) => forward(&self.proxy, &ask, self.client).await.ok(),
+            Some(ask) => head_in_time(&self.proxy, &ask, self.client).await,
             None => None,
         };
         let is_watch = |reply: &Reply| reply.head.status == StatusCode::OK;
@@ -351,6 +357,11 @@ impl Watch {
             }
         }
     }
+}
+
+/// Asks, unless no head comes: an endpoint that is stuck must not hold all who want the same.
+async fn head_in_time(proxy: &Arc<Proxy>, ask: &Ask, client: u64) -> Option<Reply> {
+    tokio::time::timeout(HEAD_MAX, forward(proxy, ask, client)).await.ok()?.ok()
 }
 
 /// Waits for what is there to be waited for; forgets nothing when it is dropped.

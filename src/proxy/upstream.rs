@@ -160,9 +160,8 @@ impl Link {
         settings: &config::Proxy,
     ) -> Result<Reply, (AskError, Option<Request<Full<Bytes>>>)> {
         let sending = self.sender.try_send_request(request);
-        let answer = match within(settings.read_timeout, sending).await {
-            None => return Err((AskError::Lost("i/o timeout".to_owned()), None)),
-            Some(answer) => answer,
+        let Some(answer) = within(settings.read_timeout, sending).await else {
+            return Err((AskError::Lost("i/o timeout".to_owned()), None));
         };
         let answer = answer.map_err(|mut error| {
             let unsent = error.take_message();
