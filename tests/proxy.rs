@@ -295,7 +295,7 @@ fn a_watch_that_cannot_go_on_is_cut_not_ended() {
 #[test]
 fn a_write_that_may_have_arrived_is_not_sent_again() {
     let (one, two) = (Fake::new(), Fake::new());
-    let proxy = Proxy::start(&[one.addr(), two.addr()], &["--proxy-failure-wait=1"]);
+    let proxy = Proxy::start(&[one.addr(), two.addr()], &["--proxy-failure-wait=0"]);
     let take = |one: &Fake, two: &Fake| {
         poll(PATIENCE, || [one, two].into_iter().find_map(Fake::try_next)).expect("a request")
     };
