@@ -62,9 +62,6 @@ enum List {
 pub async fn keep(proxy: Arc<Proxy>, mut source: Source) {
     let interval = proxy.settings.refresh_interval;
     let mut known = matches!(source, Source::Endpoints(_));
-    if let Source::Endpoints(urls) = &source {
-        proxy.director.replace(urls);
-    }
     loop {
         if known {
             if interval.is_zero() {

@@ -94,6 +94,9 @@ async fn serve(config: &Config, source: Source) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listening for signals"))?;
     let body_bytes_max = usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX);
     let proxy = Proxy::new(config.proxy, body_bytes_max);
+    if let Source::Endpoints(urls) = &source {
+        proxy.director.replace(urls); // known before the first request can come
+    }
     let workers = config.http_workers.max(1);
     // A request may need a file for the client and one for the endpoint.
     let connections_max = fitting(CONNECTIONS_MAX, files_max() / 2);
