@@ -12,6 +12,7 @@ pub mod http;
 pub mod identity;
 pub mod metrics;
 pub mod node;
+pub mod proxy;
 pub mod published;
 pub mod storage;
 pub mod telemetry;

@@ -5,6 +5,8 @@
 //! error. Exit statuses are etcd's: 0, 1, and 2 for a command line that cannot be read.
 
 mod check_data_dir;
+mod gateway;
+mod proxy;
 mod restore;
 mod serve;
 
@@ -47,6 +49,8 @@ pub fn run(
     let first = args.next();
     match first.as_ref().and_then(|arg| arg.to_str()) {
         Some("serve") => serve::run(args, environment, &mut streams),
+        Some("proxy") => proxy::run(args, environment, &mut streams),
+        Some("gateway") => gateway::run(args, &mut streams),
         Some("check-data-dir") => check_data_dir::run(args, &mut streams),
         Some("restore") => restore::run(args, &mut streams),
         Some("version" | "--version" | "-version" | "-V") => {
@@ -56,6 +60,8 @@ pub fn run(
         Some("help" | "--help" | "-help" | "-h") => {
             let help = match args.next().as_ref().and_then(|arg| arg.to_str()) {
                 Some("serve") => serve_help(),
+                Some("proxy") => proxy::help(),
+                Some("gateway") => gateway::help(),
                 Some("check-data-dir") => check_data_dir::help(),
                 Some("restore") => restore::help(),
                 _ => command().render_help().to_string(),
@@ -66,19 +72,18 @@ pub fn run(
         _ => {
             match first {
                 Some(arg) => streams.complain(format_args!(
-                    "{:?} is not a command; allowed: serve, check-data-dir, restore, version, help",
+                    "{:?} is not a command; allowed: {COMMANDS}",
                     arg.to_string_lossy()
                 )),
-                None => {
-                    streams.complain(
-                        "a command is needed: serve, check-data-dir, restore, version, help",
-                    );
-                }
+                None => streams.complain(format_args!("a command is needed: {COMMANDS}")),
             }
             2
         }
     }
 }
+
+/// What there is, for those who mistyped it.
+const COMMANDS: &str = "serve, proxy, gateway, check-data-dir, restore, version, help";
 
 fn command() -> Command {
     Command::new("callboard")
@@ -86,6 +91,8 @@ fn command() -> Command {
         .disable_help_subcommand(true)
         .disable_help_flag(true)
         .subcommand(flags::command())
+        .subcommand(proxy::command())
+        .subcommand(gateway::command())
         .subcommand(check_data_dir::command())
         .subcommand(restore::command())
         .subcommand(Command::new("version").about("Print the version"))

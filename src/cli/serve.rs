@@ -1,11 +1,13 @@
-//! `callboard serve`: reads the configuration, opens the log, runs the member until it ends.
+//! `callboard serve`: reads the configuration, opens the log, runs the member until it ends. With
+//! `--proxy`, or where a proxy ran before, it runs a proxy instead.
 
 use std::ffi::OsString;
 
+use super::proxy::{self, DataOf};
 use super::{Streams, serve_help, version};
 use crate::config::env::Variables;
 use crate::config::flags::{self, Asked};
-use crate::config::{self, Config, ConfigError, ExitStatus, Loaded, verify_bootstrap};
+use crate::config::{self, Config, ExitStatus, Loaded, ProxyMode, verify_bootstrap};
 use crate::node;
 use crate::telemetry::Telemetry;
 
@@ -14,25 +16,75 @@ pub(super) fn run(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     streams: &mut Streams<'_>,
 ) -> u8 {
+    let mut loaded = match asked(args, environment, &serve_help, streams) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    // What the data directory is for counts more than the flag, as with etcd.
+    let wanted = loaded.config.proxy.mode;
+    match (proxy::data_of(&loaded.config.data_dir), wanted) {
+        (DataOf::Both, _) => return proxy::refuse_both(&loaded.config, streams),
+        (DataOf::Proxy, ProxyMode::Off) => {
+            loaded.notices.push(
+                "the data directory is a proxy's: this process is a proxy, as before".to_owned(),
+            );
+            loaded.config.proxy.mode = ProxyMode::On;
+        }
+        (DataOf::Member, ProxyMode::On | ProxyMode::ReadOnly) => {
+            loaded
+                .notices
+                .push("setting proxy: has no effect: the data directory is a member's".to_owned());
+            loaded.config.proxy.mode = ProxyMode::Off;
+        }
+        (DataOf::Nobody, ProxyMode::Off) => {
+            // With data the `initial-` settings are not looked at.
+            if let Err(error) = verify_bootstrap(&loaded.config) {
+                streams.complain(&error);
+                return error.exit_status().code();
+            }
+        }
+        (DataOf::Nobody | DataOf::Proxy, _) | (DataOf::Member, ProxyMode::Off) => {}
+    }
+    with_log(loaded, streams, |config, telemetry| match config.proxy.mode {
+        ProxyMode::Off => node::run(config, telemetry).map_err(|error| error.to_string()),
+        ProxyMode::On | ProxyMode::ReadOnly => proxy::run_by_peers(config, telemetry),
+    })
+}
+
+/// Reads a command line; help, version and mistakes are answered here, and are a status to end with.
+pub(super) fn asked(
+    args: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    help: &dyn Fn() -> String,
+    streams: &mut Streams<'_>,
+) -> Result<Loaded, u8> {
     let loaded = match flags::parse(args) {
         Ok(Asked::Help) => {
-            streams.answer(&serve_help());
-            return 0;
+            streams.answer(&help());
+            return Err(0);
         }
         Ok(Asked::Version) => {
             streams.answer(&version());
-            return 0;
+            return Err(0);
         }
-        Ok(Asked::Run(flags)) => load(&flags, environment),
+        Ok(Asked::Run(flags)) => {
+            Variables::new(environment).and_then(|variables| config::load(&flags, &variables))
+        }
         Err(error) => Err(error),
     };
-    let Loaded { config, notices } = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            streams.complain(&error);
-            return error.exit_status().code();
-        }
-    };
+    loaded.map_err(|error| {
+        streams.complain(&error);
+        error.exit_status().code()
+    })
+}
+
+/// Opens the log, and runs something until it ends.
+pub(super) fn with_log(
+    loaded: Loaded,
+    streams: &mut Streams<'_>,
+    run: impl FnOnce(&Config, Telemetry) -> Result<(), String>,
+) -> u8 {
+    let Loaded { config, notices } = loaded;
     let telemetry = match Telemetry::init(&config) {
         Ok(telemetry) => telemetry,
         Err(error) => {
@@ -43,27 +95,11 @@ pub(super) fn run(
     for notice in &notices {
         tracing::warn!("{notice}");
     }
-    match node::run(&config, telemetry) {
+    match run(&config, telemetry) {
         Ok(()) => 0,
         Err(error) => {
-            tracing::error!(%error, "stopped");
+            tracing::error!(error, "stopped");
             ExitStatus::Failure.code()
         }
     }
-}
-
-fn load(
-    flags: &flags::Flags,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Loaded, ConfigError> {
-    let loaded = config::load(flags, &Variables::new(environment)?)?;
-    if !has_data(&loaded.config) {
-        verify_bootstrap(&loaded.config)?;
-    }
-    Ok(loaded)
-}
-
-/// Whether the member was started before: then the `initial-` settings are not looked at.
-fn has_data(config: &Config) -> bool {
-    config.data_dir.join("member").exists()
 }

@@ -11,7 +11,7 @@ use super::url::Url;
 use super::values::{parse_bool, parse_duration, parse_i64, parse_u64};
 use super::{
     AutoCompaction, ClusterState, Config, InitialMember, Loaded, LogFormat, LogOutput,
-    MailboxCapacities, MetricsDetail, rules,
+    MailboxCapacities, MetricsDetail, Proxy, ProxyMode, rules,
 };
 
 /// etcd's quota when none is set.
@@ -249,10 +249,27 @@ pub(super) fn build(
             peer: givens.size("mailbox-peer")?,
             watch: givens.size("mailbox-watch")?,
         },
+        proxy: proxy(givens)?,
         name,
     };
     rules::validate(&config, givens, advertise_required, &mut notices)?;
     Ok(Loaded { config, notices })
+}
+
+fn proxy(givens: &Givens) -> Result<Proxy, ConfigError> {
+    let millis = |name| Ok(Duration::from_millis(givens.count(name)?));
+    Ok(Proxy {
+        mode: match givens.text("proxy").as_str() {
+            "on" => ProxyMode::On,
+            "readonly" => ProxyMode::ReadOnly,
+            _ => ProxyMode::Off,
+        },
+        failure_wait: millis("proxy-failure-wait")?,
+        refresh_interval: millis("proxy-refresh-interval")?,
+        dial_timeout: millis("proxy-dial-timeout")?,
+        write_timeout: millis("proxy-write-timeout")?,
+        read_timeout: millis("proxy-read-timeout")?,
+    })
 }
 
 /// Says what will not happen, and stops where that would mislead.

@@ -21,7 +21,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::error::{ConfigError, ExitStatus};
+pub use self::error::{ConfigError, ExitStatus, Place};
 pub use self::rules::verify_bootstrap;
 pub use self::url::{Scheme, Url, UrlError};
 pub use self::values::{format_duration, parse_duration};
@@ -149,6 +149,37 @@ pub struct Config {
 
     /// How many messages may wait in each actor's mailbox.
     pub mailbox: MailboxCapacities,
+
+    /// What this process does as a proxy, if it is to be one.
+    pub proxy: Proxy,
+}
+
+/// `proxy` and the settings that go with it. A time of zero is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Whether to be a proxy.
+    pub mode: ProxyMode,
+    /// How long an endpoint is left alone that did not answer.
+    pub failure_wait: Duration,
+    /// Time between two looks at the list of members; zero looks only at the start.
+    pub refresh_interval: Duration,
+    /// Time to connect to an endpoint.
+    pub dial_timeout: Duration,
+    /// How long what was sent to an endpoint may stay unacknowledged.
+    pub write_timeout: Duration,
+    /// How long an endpoint may take for the next part of its answer.
+    pub read_timeout: Duration,
+}
+
+/// `proxy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyMode {
+    /// A member, no proxy.
+    Off,
+    /// A proxy that lets only GET through.
+    ReadOnly,
+    /// A proxy.
+    On,
 }
 
 /// One member of `initial-cluster`.

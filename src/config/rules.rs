@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::build::Givens;
 use super::error::{ConfigError, Place};
 use super::url::Url;
-use super::{ClusterState, Config};
+use super::{ClusterState, Config, ProxyMode};
 
 /// A longer election timeout is a mistake in the unit, more likely than a wish.
 const ELECTION_TIMEOUT_MS_MAX: u64 = 50_000;
@@ -40,7 +40,12 @@ pub(super) fn validate(
     }
     timing(config, givens)?;
 
-    if givens.get("listen-client-urls").is_some() && givens.get("advertise-client-urls").is_none() {
+    // Nobody is told of a proxy.
+    let is_member = config.proxy.mode == ProxyMode::Off;
+    if is_member
+        && givens.get("listen-client-urls").is_some()
+        && givens.get("advertise-client-urls").is_none()
+    {
         if advertise_required {
             return Err(refuse(
                 givens,

@@ -240,7 +240,6 @@ const CLUSTERS: &str = "clusters of several members";
 const AUTH: &str = "authentication";
 const TLS: &str = "TLS";
 const DISCOVERY: &str = "discovery of members";
-const PROXY: &str = "the v2 proxy";
 const NO_BBOLT: &str = "there is no bbolt database here";
 const NO_RESTART_TRICKS: &str = "listeners are bound the usual way";
 const RELIC: &str = "etcd has ignored it since 2.0";
@@ -463,12 +462,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Discovery, "discovery-cacert", Kind::Path, "", "Authorities that sign their certificates.").not_yet(DISCOVERY),
     setting(Section::Discovery, "discovery-user", Kind::Text, "", "User to be to them.").not_yet(DISCOVERY),
     setting(Section::Discovery, "discovery-password", Kind::Text, "", "That user's password.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "proxy", Kind::Choice(&["off", "readonly", "on"]), "off", "Be a v2 proxy instead of a member.").not_yet(PROXY),
-    setting(Section::Discovery, "proxy-failure-wait", NUMBER, "5000", "Milliseconds that a failed member is left alone.").ignored("it goes with the proxy, which is not in this version"),
-    setting(Section::Discovery, "proxy-refresh-interval", NUMBER, "30000", "Milliseconds between looks at the members.").ignored("it goes with the proxy, which is not in this version"),
-    setting(Section::Discovery, "proxy-dial-timeout", NUMBER, "1000", "Milliseconds to connect.").ignored("it goes with the proxy, which is not in this version"),
-    setting(Section::Discovery, "proxy-write-timeout", NUMBER, "5000", "Milliseconds for a write.").ignored("it goes with the proxy, which is not in this version"),
-    setting(Section::Discovery, "proxy-read-timeout", NUMBER, "0", "Milliseconds for a read; 0 for ever.").ignored("it goes with the proxy, which is not in this version"),
+    setting(Section::Discovery, "proxy", Kind::Choice(&["off", "readonly", "on"]), "off", "Be a proxy of the members named by initial-cluster instead of a member; readonly lets only GET through."),
+    setting(Section::Discovery, "proxy-failure-wait", NUMBER, "5000", "Milliseconds that a proxy leaves an endpoint alone that did not answer."),
+    setting(Section::Discovery, "proxy-refresh-interval", NUMBER, "30000", "Milliseconds between a proxy's looks at the list of members; 0 looks only at the start."),
+    setting(Section::Discovery, "proxy-dial-timeout", NUMBER, "1000", "Milliseconds that a proxy may take to connect to an endpoint; 0 for ever."),
+    setting(Section::Discovery, "proxy-write-timeout", NUMBER, "5000", "Milliseconds that an endpoint may leave unacknowledged what a proxy sent it; 0 for ever."),
+    setting(Section::Discovery, "proxy-read-timeout", NUMBER, "0", "Milliseconds that an endpoint may keep a proxy waiting for the next part of an answer; 0 for ever, and any other value ends long polls."),
 
     // Unsafe
     setting(Section::Unsafe, "unsafe-no-fsync", Kind::Bool, "false",

@@ -140,7 +140,7 @@ impl Handler<Start> for HttpServer {
 }
 
 /// How many files this process may have open, after asking for as many as it can get.
-fn files_max() -> u64 {
+pub fn files_max() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }); // or what there is must do
@@ -149,7 +149,7 @@ fn files_max() -> u64 {
 
 /// How many connections fit beside the member's own files. Without a file for its next segment the log
 /// fails, and with it the member: clients must never be able to take them all.
-fn fitting(connections_max: usize, files_max: u64) -> usize {
+pub fn fitting(connections_max: usize, files_max: u64) -> usize {
     const OWN_FILES: u64 = 256;
     let for_clients = files_max.saturating_sub(OWN_FILES.min(files_max / 2)).max(1);
     connections_max.min(usize::try_from(for_clients).unwrap_or(usize::MAX))

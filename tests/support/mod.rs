@@ -5,8 +5,10 @@
 
 pub mod clock;
 pub mod diff;
+pub mod fake;
 pub mod http;
 pub mod json;
 pub mod normal;
+pub mod process;
 pub mod script;
 pub mod server;

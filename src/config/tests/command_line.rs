@@ -242,7 +242,6 @@ fn what_this_version_has_not_stops_the_start() {
             &["--discovery-srv=example"],
             "setting --discovery-srv: value \"example\": not in this version: discovery of members",
         ),
-        (&["--proxy=on"], "setting --proxy: value \"on\": not in this version: the v2 proxy"),
         (
             &["--auth-token=jwt,pub-key=a"],
             "setting --auth-token: value \"jwt,pub-key=a\": not in this version: authentication tokens other than simple",
@@ -441,4 +440,26 @@ fn arguments_and_variables_that_are_no_text() {
     let error = Variables::new([(OsString::from("ETCD_NAME"), odd.clone())]).unwrap_err();
     assert!(error.to_string().starts_with("variable ETCD_NAME: not valid UTF-8"), "{error}");
     assert!(Variables::new([(OsString::from("LS_COLORS"), odd)]).is_ok(), "not ours to judge");
+}
+
+#[test]
+fn a_proxy_is_told_how_to_be_one_and_nobody_is_told_of_it() {
+    assert_eq!(Config::default().proxy.mode, ProxyMode::Off);
+    let listen = "--listen-client-urls=http://127.0.0.1:1";
+    assert!(refused(&[listen], &[]).0.contains("--advertise-client-urls"));
+    for (word, mode) in [("on", ProxyMode::On), ("readonly", ProxyMode::ReadOnly)] {
+        let word = format!("--proxy={word}");
+        let given = config(&[listen, &word, "--proxy-read-timeout=7", "--proxy-dial-timeout=0"]);
+        let millis = Duration::from_millis;
+        let expected = Proxy {
+            mode,
+            failure_wait: millis(5000),
+            refresh_interval: millis(30_000),
+            dial_timeout: Duration::ZERO,
+            write_timeout: millis(5000),
+            read_timeout: millis(7),
+        };
+        assert_eq!(given.proxy, expected);
+    }
+    assert!(refused(&["--proxy=off", listen], &[]).0.contains("--advertise-client-urls"));
 }
