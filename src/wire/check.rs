@@ -1,35 +1,3 @@
-<<<<<<< HEAD
-//! placeholder
-use crate::types::Index;
-use raft::{
-    Raft, Storage,
-    eraftpb::{Message, MessageType},
-};
-/// Verdict
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// ok
-    Pass,
-    /// no
-    Drop(&'static str),
-    /// lost
-    LostTail {
-        /// commit
-        commit: Index,
-    },
-}
-/// against
-pub fn against<T: Storage>(raft: &Raft<T>, message: &Message) -> Verdict {
-    let beyond = message.get_msg_type() == MessageType::MsgHeartbeat
-        && message.commit > raft.raft_log.last_index();
-    if beyond && message.term >= raft.term {
-        return Verdict::LostTail { commit: Index(message.commit) };
-    }
-    if message.to != raft.id {
-        return Verdict::Drop("not for this member");
-    }
-    Verdict::Pass
-=======
 //! Stands between a peer's message and the `raft` crate, which panics on what no sound member sends.
 //!
 //! [`form`] says what can be said of a message alone, [`against`] what depends on this member's state at
@@ -445,5 +413,8 @@ fn append<T: Storage>(log: &RaftLog<T>, message: &Message) -> Result<(), DropRea
 fn contradicts<T: Storage>(log: &RaftLog<T>, index: u64, term: u64) -> bool {
     let known = log.first_index() - 1..=log.committed;
     known.contains(&index) && !log.match_term(index, term)
->>>>>>> wire
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;
