@@ -8,6 +8,7 @@
 
 mod boot;
 mod clocks;
+mod peering;
 mod signals;
 
 use std::{
@@ -23,7 +24,6 @@ use crossbeam_channel::Sender;
 use crate::{
     actors::{
         mailbox::{Gauge, Mailbox, Reply},
-        peer::NoNetwork,
         raft_node::{
             Propose, ProposeError, ReadIndex,
             host::{Persisted, RaftNode, StopTaking, Wiring},
@@ -109,7 +109,8 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     let client_listeners = listen("listen-client-urls", &config.listen_client_urls)?;
     let metrics_listeners = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
-    let core = Core::start(config, &disk, opened, &metrics)?;
+    let peer_listeners = listen("listen-peer-urls", &config.listen_peer_urls)?;
+    let core = Core::start(config, &disk, opened, &metrics, peer_listeners)?;
     let doors = Arc::new(core.doors(config, telemetry));
     let published = tokio::select! {
         published = core.publish_member(config) => published.map(|()| None),
@@ -188,6 +189,7 @@ struct Core {
     wal_control: Sender<Control>,
     threads: Vec<JoinHandle<()>>,
     clocks: clocks::Clocks,
+    peering: peering::Peering,
     published: Arc<Published>,
     stats: Arc<V2Stats>,
     metrics: Arc<Metrics>,
@@ -201,6 +203,7 @@ impl Core {
         disk: &Arc<dyn Disk>,
         opened: boot::Opened,
         metrics: &Arc<Metrics>,
+        peer_listeners: Vec<TcpListener>,
     ) -> Result<Core, RunError> {
         let boot::Opened { data_dir, snapshots, recovered, wal, identity } = opened;
         let member = identity.member_id;
@@ -229,6 +232,7 @@ impl Core {
         // RaftNode and Store share an arbiter: a message between them then costs a tenth of a
         // microsecond, where another thread would cost several.
         let arbiter = Arbiter::new();
+        let peering = peering::Peering::new(config, &published, metrics);
         let store = {
             let (published, stats) = (Arc::clone(&published), Arc::clone(&stats));
             let pace =
@@ -245,7 +249,7 @@ impl Core {
                 wal_gauge,
                 wal_figures: Arc::clone(&wal_figures),
                 published: Arc::clone(&published),
-                network: Box::new(NoNetwork),
+                network: Box::new(peering.peers()),
                 want_snapshot: Box::new(|_| {}),
                 removed: Box::new(|| {}),
                 proposal_bytes_max: boot::proposal_bytes_max(config),
@@ -253,6 +257,7 @@ impl Core {
             };
             RaftNode::start_in_arbiter(&arbiter.handle(), move |_| RaftNode::new(raft_role, wiring))
         };
+        peering.open(raft_node.clone(), peer_listeners).map_err(system("serving peers"))?;
         store.do_send(Meet {
             applied: raft_node.clone().recipient(),
             propose: raft_node.clone().recipient(),
@@ -304,6 +309,7 @@ impl Core {
             wal_control,
             threads: vec![snapshot_thread, wal_thread],
             clocks,
+            peering,
             published,
             stats,
             metrics: Arc::clone(metrics),
@@ -397,6 +403,7 @@ impl Core {
         if tokio::time::timeout(SETTLE_MAX, settled).await.is_err() {
             tracing::warn!("stopping with proposals that are not committed");
         }
+        self.peering.stop();
         let slot = self.snapshotter_gauge.take_slot();
         if let Ok(slot) = slot {
             let order = snapshotter::Order::Stop;
