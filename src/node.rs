@@ -10,6 +10,7 @@ mod boot;
 mod clocks;
 #[allow(dead_code)]
 mod force_new_cluster;
+mod peering;
 mod signals;
 
 use std::{
@@ -27,7 +28,6 @@ use crate::{
     actors::{
         audit::digest::Digester,
         mailbox::{Gauge, Mailbox, Reply},
-        peer::NoNetwork,
         raft_node::{
             Propose, ProposeError, ReadIndex,
             host::{Digested, Persisted, RaftNode, StopTaking, Transfer, Wiring},
@@ -120,7 +120,8 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     let client_listeners = listen("listen-client-urls", &config.listen_client_urls)?;
     let metrics_listeners = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
-    let core = Core::start(config, &disk, opened, &metrics)?;
+    let peer_listeners = listen("listen-peer-urls", &config.listen_peer_urls)?;
+    let core = Core::start(config, &disk, opened, &metrics, peer_listeners)?;
     let doors = Arc::new(core.doors(config, telemetry));
     let publishing = core.publish_member(config);
     tokio::pin!(publishing);
@@ -241,6 +242,7 @@ struct Core {
     threads: Vec<JoinHandle<()>>,
     clocks: clocks::Clocks,
     removed: Arc<Notify>,
+    peering: peering::Peering,
     published: Arc<Published>,
     stats: Arc<V2Stats>,
     metrics: Arc<Metrics>,
@@ -254,6 +256,7 @@ impl Core {
         disk: &Arc<dyn Disk>,
         opened: boot::Opened,
         metrics: &Arc<Metrics>,
+        peer_listeners: Vec<TcpListener>,
     ) -> Result<Core, RunError> {
         let boot::Opened { data_dir, snapshots, recovered, wal, identity } = opened;
         let member = identity.member_id;
@@ -282,6 +285,7 @@ impl Core {
         // RaftNode and Store share an arbiter: a message between them then costs a tenth of a
         // microsecond, where another thread would cost several.
         let arbiter = Arbiter::new();
+        let peering = peering::Peering::new(config, &published, metrics);
         let store = {
             let (published, stats) = (Arc::clone(&published), Arc::clone(&stats));
             let pace =
@@ -299,7 +303,7 @@ impl Core {
                 wal_gauge,
                 wal_figures: Arc::clone(&wal_figures),
                 published: Arc::clone(&published),
-                network: Box::new(NoNetwork),
+                network: Box::new(peering.peers()),
                 want_snapshot: Box::new(|_| {}),
                 removed: {
                     let removed = Arc::clone(&removed);
@@ -311,6 +315,7 @@ impl Core {
             };
             RaftNode::start_in_arbiter(&arbiter.handle(), move |_| RaftNode::new(raft_role, wiring))
         };
+        peering.open(raft_node.clone(), peer_listeners).map_err(system("serving peers"))?;
         store.do_send(Meet {
             applied: raft_node.clone().recipient(),
             propose: raft_node.clone().recipient(),
@@ -367,6 +372,7 @@ impl Core {
             threads: vec![snapshot_thread, wal_thread],
             clocks,
             removed,
+            peering,
             published,
             stats,
             metrics: Arc::clone(metrics),
@@ -495,6 +501,7 @@ impl Core {
         if tokio::time::timeout(SETTLE_MAX, settled).await.is_err() {
             tracing::warn!("stopping with proposals that are not committed");
         }
+        self.peering.stop();
         let slot = self.snapshotter_gauge.take_slot();
         if let Ok(slot) = slot {
             let order = snapshotter::Order::Stop;

@@ -247,6 +247,7 @@ pub(super) fn build(
             store: givens.size("mailbox-store")?,
             snapshotter: givens.size("mailbox-snapshotter")?,
             peer: givens.size("mailbox-peer")?,
+            peer_inbox: givens.size("mailbox-peer-inbox")?,
             watch: givens.size("mailbox-watch")?,
         },
         proxy: proxy(givens)?,

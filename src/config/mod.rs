@@ -251,8 +251,10 @@ pub struct MailboxCapacities {
     pub store: usize,
     /// Orders that wait for the snapshotter.
     pub snapshotter: usize,
-    /// Outgoing messages that wait for one peer.
+    /// Outgoing parcels that wait for the peers' tasks.
     pub peer: usize,
+    /// Parcels from peers that wait for the Raft node.
+    pub peer_inbox: usize,
     /// Events that wait for one watcher before it falls back to catching up from history.
     pub watch: usize,
 }

@@ -349,7 +349,9 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Mailbox, "mailbox-snapshotter", CAPACITY, "8",
         "Orders that may wait for the snapshotter.").ours(),
     setting(Section::Mailbox, "mailbox-peer", CAPACITY, "4096",
-        "Outgoing messages that may wait for one peer; more are dropped, and Raft repeats them.").ours(),
+        "Outgoing parcels that may wait for the peers' tasks; more are dropped, and Raft repeats them.").ours(),
+    setting(Section::Mailbox, "mailbox-peer-inbox", CAPACITY, "256",
+        "Parcels from peers that may wait for the Raft node; more are dropped, and Raft repeats them.").ours(),
     setting(Section::Mailbox, "mailbox-watch", CAPACITY, "1024",
         "Events that may wait for one watcher; a slower one catches up from history.").ours(),
 

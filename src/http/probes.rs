@@ -21,11 +21,15 @@ pub const ETCD_VERSION: &str = "3.6.0";
 
 /// `GET /version`.
 pub fn version() -> Answer {
-    let body = format!(
+    answer::json(StatusCode::OK, version_json())
+}
+
+/// Its body, which the peer port shows too.
+pub fn version_json() -> String {
+    format!(
         r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{ETCD_VERSION}","storage":"{ETCD_VERSION}","callboard":"{}"}}"#,
         env!("CARGO_PKG_VERSION"),
-    );
-    answer::json(StatusCode::OK, body)
+    )
 }
 
 /// `GET /health`: whether there is a leader and a linearizable read works; with `serializable=true`,

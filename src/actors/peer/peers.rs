@@ -1,0 +1,141 @@
+//! All the peers of a member: the [`Network`] that RaftNode has.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use actix::ArbiterHandle;
+use raft::eraftpb::Message;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::{
+    Network, Outgoing,
+    host::{self, Errand, Link},
+    role::{Pace, Session},
+};
+use crate::{
+    actors::mailbox::Gauge,
+    published::{PeerFigures, Published},
+    storage::mvcc::Membership,
+    types::MemberId,
+    wire::{Hello, hello::PROTOCOL},
+};
+
+/// Sends a snapshot to a member at its peer URLs; the message carries the metadata.
+pub type SendSnapshot = Box<dyn Fn(MemberId, Vec<String>, Message) + Send>;
+
+/// What the peers work with.
+pub struct PeersWiring {
+    /// Where their tasks run.
+    pub arbiter: ArbiterHandle,
+    /// Who this member is, and where the peers' figures go.
+    pub published: Arc<Published>,
+    /// The slots of all parcels that wait for peers' tasks.
+    pub gauge: Arc<Gauge>,
+    /// How patient they are.
+    pub pace: Pace,
+    /// Randomness for the distances between attempts.
+    pub seed: u64,
+    /// A peer could not be reached, or messages to it were dropped. Must not wait.
+    pub unreachable: Arc<dyn Fn(MemberId) + Send + Sync>,
+    /// A peer says that this member was removed from the cluster: the process is to end.
+    pub refused_as_removed: Arc<dyn Fn(MemberId) + Send + Sync>,
+    /// Sends a snapshot, without waiting, and tells RaftNode how it ended.
+    pub send_snapshot: SendSnapshot,
+}
+
+/// See the head of the module. Dropping it closes all streams.
+pub struct Peers {
+    wiring: PeersWiring,
+    own_urls: Vec<String>,
+    peers: BTreeMap<MemberId, Peer>,
+}
+
+struct Peer {
+    urls: Vec<String>,
+    errands: UnboundedSender<Errand>,
+    figures: Arc<PeerFigures>,
+    /// RaftNode was told that the mailbox is full.
+    told_full: bool,
+}
+
+impl Peers {
+    /// Of a member that knows no other yet.
+    pub fn new(wiring: PeersWiring) -> Peers {
+        Peers { wiring, own_urls: Vec::new(), peers: BTreeMap::new() }
+    }
+
+    fn open(&self, id: MemberId, urls: Vec<String>) -> Peer {
+        let identity = &self.wiring.published.identity;
+        let (errands, inbox) = unbounded_channel();
+        let figures = Arc::new(PeerFigures::default());
+        let (unreachable, removed) =
+            (Arc::clone(&self.wiring.unreachable), Arc::clone(&self.wiring.refused_as_removed));
+        let link = Link {
+            id,
+            urls: urls.clone(),
+            hello: Hello {
+                cluster: identity.cluster_id,
+                from: identity.member_id,
+                to: id,
+                protocol: PROTOCOL,
+                server_version: env!("CARGO_PKG_VERSION").to_owned(),
+                peer_urls: self.own_urls.clone(),
+            },
+            errands: inbox,
+            figures: Arc::clone(&figures),
+            unreachable: Box::new(move |id| unreachable(id)),
+            refused_as_removed: Box::new(move |id| removed(id)),
+        };
+        let session = Session::new(self.wiring.pace, self.wiring.seed ^ id.0);
+        // False only when the arbiter has stopped, and then the process is ending.
+        _ = self.wiring.arbiter.spawn(host::run(link, session));
+        Peer { urls, errands, figures, told_full: false }
+    }
+}
+
+impl Network for Peers {
+    fn send(&mut self, to: MemberId, what: Outgoing) {
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        if let Outgoing::Snapshot(message) = what {
+            (self.wiring.send_snapshot)(to, peer.urls.clone(), message);
+            return;
+        }
+        match self.wiring.gauge.take_slot() {
+            // The task ends only when this side is dropped, or with its arbiter.
+            Ok(slot) => _ = peer.errands.send(Errand::Send(what, slot)),
+            Err(_) => {
+                peer.figures.sent_failures.fetch_add(1, Ordering::Relaxed);
+                if !std::mem::replace(&mut peer.told_full, true) {
+                    (self.wiring.unreachable)(to);
+                }
+                return;
+            }
+        }
+        peer.told_full = false;
+    }
+
+    fn members(&mut self, membership: &Membership) {
+        let own = self.wiring.published.identity.member_id;
+        self.peers.retain(|id, _| membership.member(*id).is_some() && *id != own);
+        if let Some(member) = membership.member(own) {
+            self.own_urls.clone_from(&member.peer_urls);
+        }
+        for member in membership.members().iter().filter(|member| member.id != own) {
+            match self.peers.get_mut(&member.id) {
+                None => {
+                    let peer = self.open(member.id, member.peer_urls.clone());
+                    self.peers.insert(member.id, peer);
+                }
+                Some(peer) if peer.urls != member.peer_urls => {
+                    peer.urls.clone_from(&member.peer_urls);
+                    _ = peer.errands.send(Errand::Moved(member.peer_urls.clone())); // as above
+                }
+                Some(_) => {}
+            }
+        }
+        let figures = self.peers.iter().map(|(id, peer)| (*id, Arc::clone(&peer.figures)));
+        self.wiring.published.peers.store(Arc::new(figures.collect()));
+    }
+}

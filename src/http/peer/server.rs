@@ -1,0 +1,150 @@
+//! Accepts connections of the peer port and answers their requests. Everything runs on the thread that
+//! calls [`serve`]; a connection costs nothing while it waits.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderMap, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpStream, sync::Semaphore};
+use tracing::{info, warn};
+
+use super::{PeerAnswer, PeerDoors, pages, stream, text};
+use crate::wire::{
+    Hello, HelloError,
+    hello::{STREAM_PATH, UPGRADE},
+};
+
+/// How long a connection may take for the head of a request, and may idle before it.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once; more wait in the listen queue.
+const CONNECTIONS_MAX: usize = 1024;
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Serves a listener from now on, until the doors drain. Must be called inside a local task set.
+pub fn serve(doors: &Arc<PeerDoors>, listener: TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    info!(address = %listener.local_addr()?, "serving peers");
+    let doors = Arc::clone(doors);
+    actix::spawn(async move {
+        tokio::select! {
+            () = accept(&listener, &doors) => {}
+            () = doors.drain.given() => {}
+        }
+    });
+    Ok(())
+}
+
+async fn accept(listener: &tokio::net::TcpListener, doors: &Arc<PeerDoors>) {
+    /// Out of file descriptors, most likely: connections that end give some back.
+    const PAUSE: Duration = Duration::from_millis(100);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((tcp, address)) => {
+                let doors = Arc::clone(doors);
+                actix::spawn(async move {
+                    _ = tcp.set_nodelay(true); // a connection without it works too
+                    tokio::select! {
+                        () = connection(tcp, address, &doors) => {}
+                        () = doors.drain.given() => {}
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "a peer's connection was not accepted; accepting pauses");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A connection from its first byte to its last, as HTTP and then, maybe, as a stream.
+async fn connection(tcp: TcpStream, address: SocketAddr, doors: &Arc<PeerDoors>) {
+    // The service puts the taken handshake here; the stream goes on below, in this same task.
+    let taken = std::cell::RefCell::new(None);
+    let answer = async |request| Ok::<_, Infallible>(route(doors, address, request, &taken).await);
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(tcp), service_fn(&answer))
+        .with_upgrades()
+        .await;
+    let Some((hello, upgrade)) = taken.take() else { return };
+    let hello: Hello = hello;
+    let upgrade: hyper::upgrade::OnUpgrade = upgrade;
+    if served.is_err() {
+        return; // it broke before the answer was out
+    }
+    let Ok(upgraded) = upgrade.await else { return };
+    if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
+        stream::read(doors, hello.from, parts.io.into_inner(), parts.read_buf).await;
+    }
+}
+
+async fn route(
+    doors: &PeerDoors,
+    address: SocketAddr,
+    mut request: Request<Incoming>,
+    taken: &std::cell::RefCell<Option<(Hello, hyper::upgrade::OnUpgrade)>>,
+) -> PeerAnswer {
+    match request.uri().path() {
+        STREAM_PATH if request.method() != Method::GET => pages::not_allowed("GET"),
+        STREAM_PATH => match accepted(doors, request.headers()) {
+            Ok(hello) => {
+                *taken.borrow_mut() = Some((hello, hyper::upgrade::on(&mut request)));
+                let mut answer = Response::new(http_body_util::Full::default());
+                *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                let headers = answer.headers_mut();
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(header::UPGRADE, HeaderValue::from_static(UPGRADE));
+                answer
+            }
+            Err((status, reason)) => {
+                doors.refusals.log(address, &reason);
+                text(status, reason + "\n")
+            }
+        },
+        "/raft/snapshot" => match &doors.snapshot {
+            Some(door) => door(request).await,
+            None => pages::answer(doors, &request),
+        },
+        _ => pages::answer(doors, &request),
+    }
+}
+
+fn accepted(doors: &PeerDoors, headers: &HeaderMap) -> Result<Hello, (StatusCode, String)> {
+    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let refused = |error: HelloError| {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        (status, error.to_string())
+    };
+    let upgrades = value("connection").is_some_and(|list| {
+        list.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
+    });
+    if !upgrades || value("upgrade") != Some(UPGRADE) {
+        let reason = format!("a stream needs Connection: upgrade and Upgrade: {UPGRADE}");
+        return Err((StatusCode::UPGRADE_REQUIRED, reason));
+    }
+    let hello = Hello::parse(value).map_err(refused)?;
+    let identity = &doors.published.identity;
+    let standing = doors.standing(hello.from);
+    hello.accept(identity.cluster_id, identity.member_id, standing).map_err(refused)?;
+    Ok(hello)
+}
