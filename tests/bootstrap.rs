@@ -65,7 +65,7 @@ fn serve(answer: impl Fn(&str, &str) -> Answer + Send + 'static) -> String {
             let (status, headers, text) = answer(&target, &String::from_utf8(body).unwrap());
             let mut head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n", text.len());
             for (name, value) in headers {
-                head.push_str(&format!("{name}: {value}\r\n"));
+                head = format!("{head}{name}: {value}\r\n");
             }
             _ = reader.get_mut().write_all(format!("{head}\r\n{text}").as_bytes());
         }
@@ -112,7 +112,7 @@ fn who_has_lost_its_data_does_not_come_back_under_its_id() {
         ]);
         match run(resolve(&config)) {
             Err(BootstrapError::AlreadyBootstrapped { id: found, .. }) if refused => {
-                assert_eq!(found, id)
+                assert_eq!(found, id);
             }
             Ok(Bootstrap::New { .. }) if !refused => {}
             other => panic!("{other:?}"),

@@ -11,7 +11,8 @@ use crate::config::{InitialMember, Url};
 
 /// The resolver that the system is configured with.
 pub fn system_resolver() -> Result<TokioResolver, BootstrapError> {
-    let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+    let resolver =
+        TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
     resolver.map_err(|error| BootstrapError::Dns {
         domain: "resolver".to_owned(),
         reason: format!("the system's configuration cannot be used: {error}"),

@@ -17,17 +17,17 @@ use crate::types::MemberId;
 pub(super) struct Token {
     client: Client,
     endpoints: Vec<String>,
-    token: String,
+    name: String,
 }
 
 impl Token {
     pub(super) fn new(client: Client, endpoints: &[Url], token: &str) -> Token {
         let endpoints = endpoints.iter().map(|url| url.as_str().to_owned()).collect();
-        Token { client, endpoints, token: token.to_owned() }
+        Token { client, endpoints, name: token.to_owned() }
     }
 
     fn key(&self, rest: &str) -> String {
-        format!("/_etcd/registry/{}/{rest}", self.token)
+        format!("/_etcd/registry/{}/{rest}", self.name)
     }
 
     /// Registers this member and waits until all are there; what they wrote, in the order of arrival.
@@ -59,7 +59,7 @@ impl Token {
     }
 
     async fn size(&self) -> Result<usize, BootstrapError> {
-        let bad = |reason| BootstrapError::Size { token: self.token.clone(), reason };
+        let bad = |reason| BootstrapError::Size { token: self.name.clone(), reason };
         let key = base64::encode(self.key("_config/size").as_bytes());
         let answer = self.ask("/v3/kv/range", &json!({ "key": key })).await?;
         let Some(value) = answer["kvs"].get(0).map(|kv| text(&kv["value"])) else {
@@ -87,7 +87,7 @@ impl Token {
         let is_in = entries.iter().any(|(_, key, _)| key == own_key);
         let entries: Vec<String> = entries.into_iter().map(|(_, _, value)| value).collect();
         if entries.len() >= size && !is_in {
-            return Err(BootstrapError::Full { token: self.token.clone(), entries });
+            return Err(BootstrapError::Full { token: self.name.clone(), entries });
         }
         Ok(entries)
     }
@@ -111,7 +111,7 @@ impl Token {
         if answer["succeeded"].as_bool() == Some(true) || text(there) == entry {
             return Ok(());
         }
-        Err(BootstrapError::Duplicate { token: self.token.clone(), id: own })
+        Err(BootstrapError::Duplicate { token: self.name.clone(), id: own })
     }
 
     /// Asks one server after the other until one answers; a refusal that will not change is an error.
@@ -134,7 +134,7 @@ impl Token {
                         let body = String::from_utf8_lossy(answer.body());
                         let body = body.split_whitespace().collect::<Vec<_>>().join(" ");
                         return Err(BootstrapError::Refused {
-                            token: self.token.clone(),
+                            token: self.name.clone(),
                             status: answer.status().as_u16(),
                             body: body.chars().take(200).collect(),
                         });

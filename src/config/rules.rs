@@ -214,7 +214,6 @@ pub fn verify_bootstrap(config: &Config) -> Result<(), ConfigError> {
     let joins = config.initial_cluster_state == ClusterState::Existing;
     match &config.discovery {
         Discovery::Off => {}
-        Discovery::Srv { .. } => return Ok(()), // who the members are is not known yet
         Discovery::Url { url: value, .. } | Discovery::Token { token: value, .. } if joins => {
             let name = match config.discovery {
                 Discovery::Url { .. } => "discovery",
@@ -223,7 +222,7 @@ pub fn verify_bootstrap(config: &Config) -> Result<(), ConfigError> {
             let allowed = "only with --initial-cluster-state=new; who joins names the members in --initial-cluster";
             return Err(rule(name, value.clone(), allowed.to_owned()));
         }
-        Discovery::Url { .. } | Discovery::Token { .. } => return Ok(()),
+        _ => return Ok(()), // who the members are is not known yet
     }
     let Some(member) = config.initial_cluster.iter().find(|m| m.name == config.name) else {
         return Err(rule(
