@@ -8,7 +8,6 @@
 
 mod boot;
 mod clocks;
-#[allow(dead_code)]
 mod force_new_cluster;
 mod peering;
 mod signals;
@@ -42,6 +41,7 @@ use crate::{
         },
         wal_writer::{self, Control, WalFigures, role::Role as WalRole},
     },
+    bootstrap::{self, Bootstrap, BootstrapError},
     clock::wall_clock,
     command::Command,
     config::{AutoCompaction, Config},
@@ -65,6 +65,9 @@ pub use boot::BootError;
 /// Why a member ended, or did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// It could not learn whose member it is.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
     /// It could not start from its data.
     #[error(transparent)]
     Boot(#[from] BootError),
@@ -100,8 +103,18 @@ pub enum RunError {
     Publish(ProposeError),
 }
 
+/// How a member came to its end.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to, or was removed.
+    Stopped,
+    /// It never was one: the cluster that it was to found has all its members, and it is to be their proxy.
+    /// These are their peer URLs.
+    Proxy(Vec<String>),
+}
+
 /// Runs a member until it is told to stop.
-pub fn run(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
+pub fn run(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError> {
     boot::stop_on_panic();
     let system = actix::System::new();
     let result = system.block_on(serve(config, telemetry));
@@ -109,10 +122,31 @@ pub fn run(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     result
 }
 
-async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
+async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError> {
     let mut signals = signals::Signals::listen().map_err(system("listening for signals"))?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let first = (!boot::has_member(&disk, config)?).then(|| boot::first(config));
+    let first = if boot::has_member(&disk, config)? {
+        None
+    } else {
+        let found = tokio::select! {
+            found = bootstrap::resolve(config) => found?,
+            signal = signals.wait(|| {}) => {
+                tracing::info!(signal, "stopping before the other members were found");
+                return Ok(Ended::Stopped);
+            }
+        };
+        match found {
+            Bootstrap::New { members, own, cluster } => {
+                Some(boot::First { cluster, own, founders: members })
+            }
+            Bootstrap::Join { own, cluster, .. } => {
+                Some(boot::First { cluster, own, founders: Vec::new() })
+            }
+            Bootstrap::Proxy { members } => {
+                return Ok(Ended::Proxy(members.into_iter().flat_map(|m| m.peer_urls).collect()));
+            }
+        }
+    };
     let opened = boot::open(&disk, config, first)?;
     if opened.recovered.state.membership().removed().contains(&opened.identity.member_id) {
         return Err(RunError::Removed);
@@ -135,7 +169,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
         end = core.end(&mut signals) => {
             end.log();
             core.stop().await;
-            return Ok(());
+            return Ok(Ended::Stopped);
         }
     };
     // One worker is none of its own: it shares the thread of RaftNode and Store.
@@ -175,7 +209,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<(), RunError> {
     _ = server.send(http::server::Drain).await; // or it has ended by itself
     core.stop().await;
     tracing::info!("stopped");
-    Ok(())
+    Ok(Ended::Stopped)
 }
 
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> RunError {

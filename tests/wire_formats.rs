@@ -11,7 +11,8 @@ use bytes::Bytes;
 use callboard::command::ProposalId;
 use callboard::types::{Index, Term};
 use callboard::wire::{
-    Decoder, Forward, ForwardedProposal, PeerFrame, Refusal, WireError, encode, payload_max,
+    Decoder, Forward, ForwardedProposal, PeerFrame, Refusal, StateHash, WireError, encode,
+    payload_max,
 };
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType, Snapshot};
 
@@ -152,9 +153,7 @@ fn frames() -> Vec<(&'static str, PeerFrame)> {
         ("refusal", PeerFrame::Refusal(refusal)),
         ("ping", PeerFrame::Ping { nonce: 7 }),
         ("pong", PeerFrame::Pong { nonce: u64::MAX }),
-        ("ask_state_hash", PeerFrame::AskStateHash { index: Index(70_000) }),
-        ("state_hash_is", PeerFrame::StateHashIs { index: Index(70_000), hash: Some(1 << 63) }),
-        ("state_hash_unknown", PeerFrame::StateHashIs { index: Index(70_000), hash: None }),
+        ("state_hash", PeerFrame::StateHash(StateHash { index: Index(70_000), hash: 1 << 63 })),
     ]
 }
 

@@ -77,12 +77,31 @@ pub(super) fn run_by_peers(config: &Config, _telemetry: Telemetry) -> Result<(),
     server::run(config, source).map_err(|error| error.to_string())
 }
 
+/// Runs a proxy of a cluster that had all its members when this process wanted to be one.
+pub(super) fn run_beside(config: &Config, peer_urls: &[String]) -> Result<(), String> {
+    tracing::warn!(
+        peer_urls = peer_urls.join(","),
+        "the cluster is complete: this process is its proxy"
+    );
+    let mut config = config.clone();
+    config.proxy.mode = ProxyMode::On;
+    let urls = peer_urls.iter().filter_map(|url| Url::parse(url).ok()).collect();
+    let source = peers_or(&config, urls)
+        .map_err(|error| format!("{}: {error}", config.data_dir.join("proxy").display()))?;
+    server::run(&config, source).map_err(|error| error.to_string())
+}
+
 fn peers(config: &Config) -> io::Result<Source> {
+    peers_or(config, config.initial_cluster.iter().flat_map(|it| it.peer_urls.clone()).collect())
+}
+
+/// The peer URLs that the cluster file remembers, or else these.
+fn peers_or(config: &Config, named: Vec<Url>) -> io::Result<Source> {
     let file = ClusterFile::in_data_dir(&config.data_dir)?;
     let remembered = file.read()?.unwrap_or_default();
     let mut urls: Vec<Url> = remembered.iter().filter_map(|url| Url::parse(url).ok()).collect();
     if urls.is_empty() {
-        urls = config.initial_cluster.iter().flat_map(|it| it.peer_urls.clone()).collect();
+        urls = named;
     } else {
         tracing::info!(peer_urls = remembered.join(","), "the cluster file is used");
     }

@@ -8,7 +8,7 @@ use super::{Streams, serve_help, version};
 use crate::config::env::Variables;
 use crate::config::flags::{self, Asked};
 use crate::config::{self, Config, ExitStatus, Loaded, ProxyMode, verify_bootstrap};
-use crate::node;
+use crate::node::{self, Ended};
 use crate::telemetry::Telemetry;
 
 pub(super) fn run(
@@ -46,7 +46,11 @@ pub(super) fn run(
         (DataOf::Nobody | DataOf::Proxy, _) | (DataOf::Member, ProxyMode::Off) => {}
     }
     with_log(loaded, streams, |config, telemetry| match config.proxy.mode {
-        ProxyMode::Off => node::run(config, telemetry).map_err(|error| error.to_string()),
+        ProxyMode::Off => match node::run(config, telemetry) {
+            Ok(Ended::Stopped) => Ok(()),
+            Ok(Ended::Proxy(urls)) => proxy::run_beside(config, &urls),
+            Err(error) => Err(error.to_string()),
+        },
         ProxyMode::On | ProxyMode::ReadOnly => proxy::run_by_peers(config, telemetry),
     })
 }

@@ -11,7 +11,7 @@ use super::url::Url;
 use super::values::{parse_bool, parse_duration, parse_i64, parse_u64};
 use super::{
     AutoCompaction, ClusterState, Config, InitialMember, Loaded, LogFormat, LogOutput,
-    MailboxCapacities, MetricsDetail, Proxy, ProxyMode, rules,
+    MailboxCapacities, MetricsDetail, Proxy, ProxyMode, discovery, rules,
 };
 
 /// etcd's quota when none is set.
@@ -91,7 +91,7 @@ impl Givens {
         })
     }
 
-    fn text(&self, name: &'static str) -> String {
+    pub(super) fn text(&self, name: &'static str) -> String {
         self.effective(name).text
     }
     fn bool(&self, name: &'static str) -> Result<bool, ConfigError> {
@@ -103,7 +103,7 @@ impl Givens {
     fn size(&self, name: &'static str) -> Result<usize, ConfigError> {
         self.read(name, |text| usize::try_from(parse_u64(text)?).ok())
     }
-    fn duration(&self, name: &'static str) -> Result<Duration, ConfigError> {
+    pub(super) fn duration(&self, name: &'static str) -> Result<Duration, ConfigError> {
         self.read(name, parse_duration)
     }
     fn urls(&self, name: &'static str) -> Result<Vec<Url>, ConfigError> {
@@ -114,7 +114,7 @@ impl Givens {
             },
         )
     }
-    fn words(&self, name: &'static str) -> Vec<String> {
+    pub(super) fn words(&self, name: &'static str) -> Vec<String> {
         let text = self.text(name);
         text.split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect()
     }
@@ -192,6 +192,9 @@ pub(super) fn build(
         initial_cluster_token: givens.text("initial-cluster-token"),
         strict_reconfig_check: givens.bool("strict-reconfig-check")?,
         max_learners: givens.count("max-learners")?,
+        promote_learners: givens.bool("promote-learners")?,
+        force_new_cluster: givens.bool("force-new-cluster")?,
+        discovery: discovery::read(givens)?,
         heartbeat_interval_ms: givens.count("heartbeat-interval")?,
         election_timeout_ms: givens.count("election-timeout")?,
         pre_vote: givens.bool("pre-vote")?,

@@ -7,6 +7,7 @@
 //! a socket; only the named configuration file is read. Depends on nothing else in this crate.
 
 mod build;
+mod discovery;
 pub mod env;
 mod error;
 pub mod file;
@@ -64,6 +65,12 @@ pub struct Config {
     pub strict_reconfig_check: bool,
     /// How many learners there may be.
     pub max_learners: u64,
+    /// Make a learner that has caught up a voter without being asked.
+    pub promote_learners: bool,
+    /// Make a cluster of this member alone out of its data.
+    pub force_new_cluster: bool,
+    /// How the members find each other instead of by `initial_cluster`; looked at by a member without data.
+    pub discovery: Discovery,
 
     /// One Raft tick, and the leader's beat.
     pub heartbeat_interval_ms: u64,
@@ -198,6 +205,49 @@ pub enum ClusterState {
     New,
     /// The member joins a cluster that runs.
     Existing,
+}
+
+/// How founding members find each other, when `initial-cluster` does not say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// `initial-cluster` says it.
+    Off,
+    /// By a token of a v2 discovery server.
+    Url {
+        /// The token's folder on the server; takes the place of `initial-cluster-token`.
+        url: String,
+        /// The HTTP proxy to go through: `host:port`.
+        proxy: Option<String>,
+        /// What to do when the token has all its members already.
+        fallback: DiscoveryFallback,
+    },
+    /// By a token in a v3 server, which is asked through its JSON gateway.
+    Token {
+        /// The token; takes the place of `initial-cluster-token`.
+        token: String,
+        /// The server's client URLs.
+        endpoints: Vec<Url>,
+        /// Time to connect.
+        dial_timeout: Duration,
+        /// Time for a request.
+        request_timeout: Duration,
+    },
+    /// By SRV records of DNS.
+    Srv {
+        /// The domain that has them.
+        domain: String,
+        /// The suffix of the service's name; often empty.
+        service_name: String,
+    },
+}
+
+/// `discovery-fallback`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscoveryFallback {
+    /// The process ends.
+    Exit,
+    /// The process becomes a v2 proxy.
+    Proxy,
 }
 
 /// What is compacted without being asked.

@@ -6,12 +6,16 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::build::Givens;
 use super::error::{ConfigError, Place};
 use super::url::Url;
-use super::{ClusterState, Config, ProxyMode};
+use super::{ClusterState, Config, Discovery, ProxyMode};
 
 /// A longer election timeout is a mistake in the unit, more likely than a wish.
 const ELECTION_TIMEOUT_MS_MAX: u64 = 50_000;
 
-fn refuse(givens: &Givens, name: &'static str, allowed: impl Into<String>) -> ConfigError {
+pub(super) fn refuse(
+    givens: &Givens,
+    name: &'static str,
+    allowed: impl Into<String>,
+) -> ConfigError {
     let given = givens.effective(name);
     ConfigError::Rule { place: given.place, value: given.text, allowed: allowed.into() }
 }
@@ -154,7 +158,7 @@ fn advertised(
 }
 
 /// Never serve without TLS what was to be served with it.
-fn spoken(givens: &Givens, name: &'static str, url: &Url) -> Result<(), ConfigError> {
+pub(super) fn spoken(givens: &Givens, name: &'static str, url: &Url) -> Result<(), ConfigError> {
     let feature = match url.scheme() {
         scheme if scheme.is_tls() => "TLS",
         scheme if scheme.is_unix() => "Unix sockets",
@@ -212,11 +216,19 @@ pub fn verify_bootstrap(config: &Config) -> Result<(), ConfigError> {
         value,
         allowed,
     };
-    let missing = |name: &str, value: String, feature: &str| ConfigError::NotInThisVersion {
-        place: Place::Flag(name.to_owned()),
-        value,
-        feature: feature.to_owned(),
-    };
+    let joins = config.initial_cluster_state == ClusterState::Existing;
+    match &config.discovery {
+        Discovery::Off => {}
+        Discovery::Url { url: value, .. } | Discovery::Token { token: value, .. } if joins => {
+            let name = match config.discovery {
+                Discovery::Url { .. } => "discovery",
+                _ => "discovery-token",
+            };
+            let allowed = "only with --initial-cluster-state=new; who joins names the members in --initial-cluster";
+            return Err(rule(name, value.clone(), allowed.to_owned()));
+        }
+        _ => return Ok(()), // who the members are is not known yet
+    }
     let Some(member) = config.initial_cluster.iter().find(|m| m.name == config.name) else {
         return Err(rule(
             "initial-cluster",
@@ -224,7 +236,9 @@ pub fn verify_bootstrap(config: &Config) -> Result<(), ConfigError> {
             format!("a list with this member's name, {:?}", config.name),
         ));
     };
-    if member.peer_urls != config.initial_advertise_peer_urls
+    // Who joins has told the cluster its peer URLs when it was added: etcd asks no more then.
+    if !joins
+        && member.peer_urls != config.initial_advertise_peer_urls
         && addresses(&member.peer_urls) != addresses(&config.initial_advertise_peer_urls)
     {
         let join = |urls: &[Url]| urls.iter().map(Url::as_str).collect::<Vec<_>>().join(",");
@@ -239,13 +253,6 @@ pub fn verify_bootstrap(config: &Config) -> Result<(), ConfigError> {
     if urls.windows(2).any(|pair| pair[0] == pair[1]) {
         let allowed = "a list in which no two members have the same URL";
         return Err(rule("initial-cluster", cluster_text(), allowed.to_owned()));
-    }
-    if config.initial_cluster.len() > 1 {
-        return Err(missing("initial-cluster", cluster_text(), "clusters of several members"));
-    }
-    if config.initial_cluster_state == ClusterState::Existing {
-        let feature = "joining a cluster; new founds one";
-        return Err(missing("initial-cluster-state", "existing".to_owned(), feature));
     }
     Ok(())
 }

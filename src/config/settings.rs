@@ -236,10 +236,10 @@ const CAPACITY: Kind = Kind::Count(1, 16_777_216); // slots are counted in memor
 
 const GRPC: &str = "the gRPC doors";
 const SLOW: &str = "warnings about what is slow";
-const CLUSTERS: &str = "clusters of several members";
 const AUTH: &str = "authentication";
 const TLS: &str = "TLS";
-const DISCOVERY: &str = "discovery of members";
+const NO_KEEPALIVE: &str = "each request to a discovery server has a connection of its own";
+const NO_PEER_TIMEOUTS: &str = "connections between members have their own limits";
 const NO_BBOLT: &str = "there is no bbolt database here";
 const NO_RESTART_TRICKS: &str = "listeners are bound the usual way";
 const RELIC: &str = "etcd has ignored it since 2.0";
@@ -266,7 +266,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Member, "election-timeout", NUMBER, "1000",
         "Milliseconds without a leader before an election: at least 5 times heartbeat-interval, at most 50000.").agree(),
     setting(Section::Member, "initial-election-tick-advance", Kind::Bool, "true",
-        "Skip most of the first election timeout at start.").later(CLUSTERS),
+        "Skip most of the first election timeout at start."),
     setting(Section::Member, "pre-vote", Kind::Bool, "true",
         "Ask the others whether an election could be won before holding it, so that a member that was cut off does not disturb.").agree(),
 
@@ -306,9 +306,11 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Clustering, "initial-cluster-token", Kind::Text, "etcd-cluster",
         "Goes into the ids of cluster and members, so that two clusters never mix. Ignored once there is data.").agree(),
     setting(Section::Clustering, "strict-reconfig-check", Kind::Bool, "true",
-        "Refuse membership changes that would lose the quorum.").later(CLUSTERS).agree(),
+        "Refuse membership changes that would lose the quorum.").agree(),
     setting(Section::Clustering, "max-learners", NUMBER, "1",
-        "How many learners the cluster may have.").aka(&["experimental-max-learners"]).later(CLUSTERS).agree(),
+        "How many learners the cluster may have.").aka(&["experimental-max-learners"]).agree(),
+    setting(Section::Clustering, "promote-learners", Kind::Bool, "false",
+        "Make a learner a voter as soon as it has caught up, without being asked.").ours().agree(),
 
     // Clients
     setting(Section::Clients, "enable-v2", Kind::Bool, "true",
@@ -446,24 +448,32 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Tls, "tls-max-version", Kind::Choice(&["", "TLS1.2", "TLS1.3"]), "", "The highest TLS version; empty is the newest.").not_yet(TLS),
 
     // Discovery and proxy
-    setting(Section::Discovery, "discovery", Kind::Text, "", "URL of a discovery service.").not_yet(DISCOVERY),
+    setting(Section::Discovery, "discovery", Kind::Text, "",
+        "URL of a token on a v2 discovery server, like http://host:port/v2/keys/_etcd/registry/TOKEN: founding members find each other there. Ignored once there is data.").agree(),
+    setting(Section::Discovery, "discovery-fallback", Kind::Choice(&["exit", "proxy"]), "proxy",
+        "What a member does when the token of discovery has all its members already: exit, or be a v2 proxy."),
+    setting(Section::Discovery, "discovery-proxy", Kind::Text, "",
+        "HTTP proxy on the way to the server of discovery, like http://host:port."),
+    setting(Section::Discovery, "discovery-srv", Kind::Text, "",
+        "DNS domain whose SRV records (_etcd-server._tcp) name the members. Ignored once there is data.").agree(),
+    setting(Section::Discovery, "discovery-srv-name", Kind::Text, "",
+        "Suffix of the service in those records: x asks for _etcd-server-x._tcp.").agree(),
+    setting(Section::Discovery, "discovery-token", Kind::Text, "",
+        "Token of v3 discovery, with discovery-endpoints beside it. Ignored once there is data.").agree(),
+    setting(Section::Discovery, "discovery-endpoints", Kind::List, "",
+        "Client URLs of a server of v3 discovery, joined by commas; it is asked through its JSON gateway."),
+    setting(Section::Discovery, "discovery-dial-timeout", Kind::Duration, "2s", "Time to connect to a discovery server."),
+    setting(Section::Discovery, "discovery-request-timeout", Kind::Duration, "5s", "Time for a request to a discovery server."),
+    setting(Section::Discovery, "discovery-keepalive-time", Kind::Duration, "2s", "How often v3 discovery servers are pinged.").ignored(NO_KEEPALIVE),
+    setting(Section::Discovery, "discovery-keepalive-timeout", Kind::Duration, "6s", "How long such a ping may stay unanswered.").ignored(NO_KEEPALIVE),
+    setting(Section::Discovery, "discovery-insecure-transport", Kind::Bool, "true", "Speak to v3 discovery servers without TLS.").not_yet(TLS),
+    setting(Section::Discovery, "discovery-insecure-skip-tls-verify", Kind::Bool, "false", "Do not check their certificates.").not_yet(TLS),
+    setting(Section::Discovery, "discovery-cert", Kind::Path, "", "Certificate shown to them.").not_yet(TLS),
+    setting(Section::Discovery, "discovery-key", Kind::Path, "", "Key that goes with discovery-cert.").not_yet(TLS),
+    setting(Section::Discovery, "discovery-cacert", Kind::Path, "", "Authorities that sign their certificates.").not_yet(TLS),
+    setting(Section::Discovery, "discovery-user", Kind::Text, "", "User to be to them.").not_yet(AUTH),
+    setting(Section::Discovery, "discovery-password", Kind::Text, "", "That user's password.").not_yet(AUTH),
     setting(Section::Discovery, "discovery-fallback", Kind::Choice(&["exit", "proxy"]), "proxy", "What to do when discovery fails.").ignored("it goes with discovery, which is not in this version"),
-    setting(Section::Discovery, "discovery-proxy", Kind::Text, "", "HTTP proxy on the way to the discovery service.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-srv", Kind::Text, "", "DNS domain whose SRV records name the members.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-srv-name", Kind::Text, "", "Suffix of those SRV records.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-token", Kind::Text, "", "Token of v3 discovery.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-endpoints", Kind::List, "", "Servers of v3 discovery.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-dial-timeout", Kind::Duration, "2s", "Time to connect to them.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-request-timeout", Kind::Duration, "5s", "Time for a request to them.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-keepalive-time", Kind::Duration, "2s", "How often they are pinged.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-keepalive-timeout", Kind::Duration, "6s", "How long such a ping may stay unanswered.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-insecure-transport", Kind::Bool, "true", "Speak to them without TLS.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-insecure-skip-tls-verify", Kind::Bool, "false", "Do not check their certificates.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-cert", Kind::Path, "", "Certificate shown to them.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-key", Kind::Path, "", "Key that goes with discovery-cert.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-cacert", Kind::Path, "", "Authorities that sign their certificates.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-user", Kind::Text, "", "User to be to them.").not_yet(DISCOVERY),
-    setting(Section::Discovery, "discovery-password", Kind::Text, "", "That user's password.").not_yet(DISCOVERY),
     setting(Section::Discovery, "proxy", Kind::Choice(&["off", "readonly", "on"]), "off", "Be a proxy of the members named by initial-cluster instead of a member; readonly lets only GET through."),
     setting(Section::Discovery, "proxy-failure-wait", NUMBER, "5000", "Milliseconds that a proxy leaves an endpoint alone that did not answer."),
     setting(Section::Discovery, "proxy-refresh-interval", NUMBER, "30000", "Milliseconds between a proxy's looks at the list of members; 0 looks only at the start."),
@@ -475,7 +485,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Unsafe, "unsafe-no-fsync", Kind::Bool, "false",
         "Do not sync to disk: writes that were acknowledged may be lost. For throw-away data only."),
     setting(Section::Unsafe, "force-new-cluster", Kind::Bool, "false",
-        "Make a cluster of this member alone out of its data.").not_yet("recovery by force-new-cluster"),
+        "Make a cluster of this member alone out of its data, when the others are lost for good."),
 
     // Accepted for etcd's sake
     setting(Section::WithoutEffect, "max-wals", NUMBER, "5", "WAL files kept.")
@@ -498,8 +508,8 @@ pub const SETTINGS: &[Setting] = &[
         .aka(&["experimental-compaction-sleep-interval"]).ignored(NO_BBOLT),
     setting(Section::WithoutEffect, "socket-reuse-port", Kind::Bool, "false", "SO_REUSEPORT on listeners.").ignored(NO_RESTART_TRICKS),
     setting(Section::WithoutEffect, "socket-reuse-address", Kind::Bool, "false", "SO_REUSEADDR on listeners.").ignored(NO_RESTART_TRICKS),
-    setting(Section::WithoutEffect, "raft-read-timeout", Kind::Duration, "5s", "Time for a read from a peer.").later(CLUSTERS),
-    setting(Section::WithoutEffect, "raft-write-timeout", Kind::Duration, "5s", "Time for a write to a peer.").later(CLUSTERS),
+    setting(Section::WithoutEffect, "raft-read-timeout", Kind::Duration, "5s", "Time for a read from a peer.").ignored(NO_PEER_TIMEOUTS),
+    setting(Section::WithoutEffect, "raft-write-timeout", Kind::Duration, "5s", "Time for a write to a peer.").ignored(NO_PEER_TIMEOUTS),
     setting(Section::WithoutEffect, "downgrade-check-time", Kind::Duration, "5s", "How often a wished downgrade is looked at.")
         .aka(&["experimental-downgrade-check-time"]).ignored("etcd's data format is not used here, so there is none to go back to"),
     setting(Section::WithoutEffect, "v2-deprecation",

@@ -9,6 +9,8 @@ use std::{
 use raft::eraftpb;
 use slog::Drain;
 
+use super::force_new_cluster;
+
 use crate::{
     actors::{
         audit,
@@ -16,7 +18,6 @@ use crate::{
     },
     command::ProposalId,
     config::Config,
-    identity::{cluster_id, member_id},
     published::Identity,
     storage::{
         data_dir::{DataDir, DataDirError},
@@ -25,7 +26,7 @@ use crate::{
         mvcc::{Member, State},
         recovery::{self, Recovered, RecoveryError, Stage},
         snapshot::SnapshotDir,
-        wal::{Wal, WalMeta, WalOptions},
+        wal::{Wal, WalError, WalMeta, WalOptions},
     },
     types::{ClusterId, MemberId},
 };
@@ -45,6 +46,9 @@ pub enum BootError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The log cannot be written to.
+    #[error(transparent)]
+    Wal(#[from] WalError),
     /// The member has no data, and nobody told it whose it would be.
     #[error("{} holds no member, and its log is gone", .0.display())]
     NoMember(PathBuf),
@@ -65,6 +69,9 @@ pub struct First {
 /// Whether the data directory holds a member already, or did: then the `initial-` settings are not looked
 /// at.
 pub fn has_member(disk: &Arc<dyn Disk>, config: &Config) -> Result<bool, BootError> {
+    if !config.data_dir.join("member").exists() {
+        return Ok(false); // nothing is made before it is known what for
+    }
     let data_dir = DataDir::open(&**disk, &config.data_dir, config.wal_dir.as_deref())?;
     Ok(Wal::exists(&**disk, data_dir.wal())?)
 }
@@ -122,41 +129,21 @@ pub fn open(
     }
     let snapshots = SnapshotDir::new(Arc::clone(disk), data_dir.snap());
     let mut progress = ProgressLog::default();
-    let (recovered, wal) =
+    let (mut recovered, mut wal) =
         recovery::recover(disk, data_dir.wal(), &snapshots, options, genesis, |stage| {
             progress.note(stage);
         })?;
     report(&recovered, data_dir.wal());
+    if config.force_new_cluster {
+        let own = recovered.meta.member_id;
+        force_new_cluster::force(&mut recovered, &mut wal, own)?;
+    }
     let identity = Identity {
         cluster_id: recovered.meta.cluster_id,
         member_id: recovered.meta.member_id,
         name: config.name.clone(),
     };
     Ok(Opened { data_dir, snapshots, recovered, wal, identity })
-}
-
-/// The members that the `initial-` settings name.
-pub fn first(config: &Config) -> First {
-    let founders = founding_members(config);
-    let ids: Vec<MemberId> = founders.iter().map(|member| member.id).collect();
-    let own = founders.iter().find(|member| member.name == config.name);
-    let own = own.map_or(MemberId(0), |member| member.id);
-    First { cluster: cluster_id(&ids), own, founders }
-}
-
-fn founding_members(config: &Config) -> Vec<Member> {
-    let member = |initial: &crate::config::InitialMember| {
-        let peer_urls: Vec<String> =
-            initial.peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
-        Member {
-            id: member_id(&peer_urls, &config.initial_cluster_token),
-            name: initial.name.clone(),
-            peer_urls,
-            client_urls: Vec::new(),
-            learner: false,
-        }
-    };
-    config.initial_cluster.iter().map(member).collect()
 }
 
 /// The state before the first entry, should the snapshot with which a member begins be lost: the log
@@ -217,7 +204,7 @@ pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
         id,
         election_ticks: election_ticks as usize,
         pre_vote: config.pre_vote,
-        promote_learners: false,
+        promote_learners: config.promote_learners,
         proposal_ticks: proposal_ticks(config),
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX.max(4 * config.max_request_bytes),
         catch_up_entries: config.snapshot_catchup_entries,

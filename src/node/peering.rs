@@ -19,7 +19,7 @@ use crate::{
             peers::{Peers, PeersWiring},
             role::Pace,
         },
-        raft_node::host::{RaftNode, SnapshotSent, Unreachable},
+        raft_node::host::{Contact, RaftNode, SnapshotSent, Unreachable},
     },
     clock::wall_clock,
     config::Config,
@@ -106,6 +106,7 @@ impl Peering {
         listeners: Vec<TcpListener>,
     ) -> io::Result<()> {
         let inbox = raft_node.clone().recipient();
+        let to_raft = raft_node.clone();
         _ = self.raft_node.set(raft_node); // called once
         let doors = Arc::new(PeerDoors {
             published: Arc::clone(&self.published),
@@ -114,7 +115,7 @@ impl Peering {
             payload_max: self.payload_max,
             idle_timeout: IDLE_TIMEOUT,
             snapshot: None,
-            state_hash: None,
+            contact: Box::new(move |id, urls| to_raft.do_send(Contact { id, urls })),
             drain: DrainSignal::default(),
             streams: Default::default(),
             refusals: Default::default(),

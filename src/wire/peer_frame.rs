@@ -8,11 +8,9 @@ use bytes::Bytes;
 use raft::eraftpb::Message;
 
 use super::{
-    Forward, ForwardedProposal, Refusal, frame,
+    Forward, ForwardedProposal, Refusal, StateHash, frame,
     message::{self, ENTRIES_MAX, MESSAGE_BYTES_MIN},
-    pack::{
-        PackError, Reader, begin_array, end_array, put_array, put_bin, put_bool, put_nil, put_uint,
-    },
+    pack::{PackError, Reader, begin_array, end_array, put_array, put_bin, put_bool, put_uint},
 };
 use crate::{
     command::ProposalId,
@@ -47,18 +45,8 @@ pub enum PeerFrame {
         /// Of the ping.
         nonce: u64,
     },
-    /// What is the digest of your state after this entry? Answered once, on the same stream.
-    AskStateHash {
-        /// Which entry.
-        index: Index,
-    },
-    /// The answer.
-    StateHashIs {
-        /// As it was asked.
-        index: Index,
-        /// None: the state after just this entry is not known here (not yet, or no longer).
-        hash: Option<u64>,
-    },
+    /// The digest of the sender's state, for the leader.
+    StateHash(StateHash),
 }
 
 /// The longest payload that a member sends whose entries and proposals are at most this long.
@@ -76,14 +64,10 @@ pub fn encode(said: &PeerFrame, out: &mut Vec<u8>) {
         PeerFrame::Refusal(refusal) => encode_refusal(refusal, out),
         PeerFrame::Ping { nonce } => framed(out, 4, |out| put_uint(out, *nonce)),
         PeerFrame::Pong { nonce } => framed(out, 5, |out| put_uint(out, *nonce)),
-        PeerFrame::AskStateHash { index } => framed(out, 6, |out| put_uint(out, index.0)),
-        PeerFrame::StateHashIs { index, hash } => framed(out, 7, |out| {
+        PeerFrame::StateHash(StateHash { index, hash }) => framed(out, 6, |out| {
             put_array(out, 2);
             put_uint(out, index.0);
-            match hash {
-                Some(hash) => put_uint(out, *hash),
-                None => put_nil(out),
-            }
+            put_uint(out, *hash);
         }),
     }
 }
@@ -169,7 +153,7 @@ fn in_batches<T>(
 
 /// Whether frames of this kind and version can be decoded.
 pub(super) fn is_known(kind: u8, version: u8) -> bool {
-    (1..=7).contains(&kind) && version == VERSION
+    (1..=6).contains(&kind) && version == VERSION
 }
 
 /// Decodes the payload of a known kind.
@@ -181,12 +165,10 @@ pub(super) fn decode(kind: u8, payload: Bytes) -> Result<PeerFrame, PackError> {
         3 => PeerFrame::Refusal(decode_refusal(&mut reader)?),
         4 => PeerFrame::Ping { nonce: reader.uint("nonce")? },
         5 => PeerFrame::Pong { nonce: reader.uint("nonce")? },
-        6 => PeerFrame::AskStateHash { index: Index(reader.uint("index")?) },
         _ => {
             reader.record("state hash", 2)?;
             let index = Index(reader.uint("index")?);
-            let hash = if reader.nil() { None } else { Some(reader.uint("hash")?) };
-            PeerFrame::StateHashIs { index, hash }
+            PeerFrame::StateHash(StateHash { index, hash: reader.uint("hash")? })
         }
     };
     reader.end()?;

@@ -303,6 +303,7 @@ impl Outbox {
             Outgoing::Refusal(refusal) => {
                 wire::encode(&PeerFrame::Refusal(refusal), &mut self.bytes)
             }
+            Outgoing::StateHash(hash) => wire::encode(&PeerFrame::StateHash(hash), &mut self.bytes),
             Outgoing::Snapshot(_) => {} // has a way of its own; see `Peers::send`
         }
         true

@@ -49,6 +49,10 @@ pub trait Network: Send {
     /// Sends, or drops.
     fn send(&mut self, to: MemberId, what: Outgoing);
 
+    /// A member that this one does not know (yet) has called, and is found there: it is answered, as long as
+    /// the membership does not say that it was removed.
+    fn contact(&mut self, id: MemberId, urls: Vec<String>);
+
     /// These are the members now: streams to those who are new are opened, to those who are gone closed.
     fn members(&mut self, membership: &Membership);
 }
@@ -59,6 +63,8 @@ pub struct NoNetwork;
 
 impl Network for NoNetwork {
     fn send(&mut self, _to: MemberId, _what: Outgoing) {}
+
+    fn contact(&mut self, _id: MemberId, _urls: Vec<String>) {}
 
     fn members(&mut self, _membership: &Membership) {}
 }

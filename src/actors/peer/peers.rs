@@ -58,7 +58,12 @@ struct Peer {
     figures: Arc<PeerFigures>,
     /// RaftNode was told that the mailbox is full.
     told_full: bool,
+    /// It is no member as far as is known here, but it called.
+    called: bool,
 }
+
+/// Callers that are no members as far as is known here, at most.
+const CALLERS_MAX: usize = 8;
 
 impl Peers {
     /// Of a member that knows no other yet.
@@ -91,7 +96,14 @@ impl Peers {
         let session = Session::new(self.wiring.pace, self.wiring.seed ^ id.0);
         // False only when the arbiter has stopped, and then the process is ending.
         _ = self.wiring.arbiter.spawn(host::run(link, session));
-        Peer { urls, errands, figures, told_full: false }
+        Peer { urls, errands, figures, told_full: false, called: false }
+    }
+}
+
+impl Peers {
+    fn publish(&self) {
+        let figures = self.peers.iter().map(|(id, peer)| (*id, Arc::clone(&peer.figures)));
+        self.wiring.published.peers.store(Arc::new(figures.collect()));
     }
 }
 
@@ -118,7 +130,12 @@ impl Network for Peers {
 
     fn members(&mut self, membership: &Membership) {
         let own = self.wiring.published.identity.member_id;
-        self.peers.retain(|id, _| membership.member(*id).is_some() && *id != own);
+        self.peers.retain(|id, peer| {
+            let known = membership.member(*id).is_some();
+            let called = peer.called && !membership.removed().contains(id);
+            peer.called &= !known;
+            (known || called) && *id != own
+        });
         if let Some(member) = membership.member(own) {
             self.own_urls.clone_from(&member.peer_urls);
         }
@@ -135,7 +152,17 @@ impl Network for Peers {
                 Some(_) => {}
             }
         }
-        let figures = self.peers.iter().map(|(id, peer)| (*id, Arc::clone(&peer.figures)));
-        self.wiring.published.peers.store(Arc::new(figures.collect()));
+        self.publish();
+    }
+
+    fn contact(&mut self, id: MemberId, urls: Vec<String>) {
+        let own = self.wiring.published.identity.member_id;
+        let callers = self.peers.values().filter(|peer| peer.called).count();
+        if id == own || urls.is_empty() || self.peers.contains_key(&id) || callers >= CALLERS_MAX {
+            return;
+        }
+        let peer = Peer { called: true, ..self.open(id, urls) };
+        self.peers.insert(id, peer);
+        self.publish();
     }
 }

@@ -18,7 +18,8 @@ use raft::eraftpb::{
 };
 
 pub use inbox::{
-    Digested, FromPeer, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer, Unreachable,
+    Contact, Digested, FromPeer, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer,
+    Unreachable,
 };
 
 use super::{

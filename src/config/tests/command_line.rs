@@ -236,19 +236,11 @@ fn what_this_version_has_not_stops_the_start() {
         ),
         (
             &["--discovery=https://x"],
-            "setting --discovery: value \"https://x\": not in this version: discovery of members",
-        ),
-        (
-            &["--discovery-srv=example"],
-            "setting --discovery-srv: value \"example\": not in this version: discovery of members",
+            "setting --discovery: value \"https://x\": not in this version: TLS; http://host:port is",
         ),
         (
             &["--auth-token=jwt,pub-key=a"],
             "setting --auth-token: value \"jwt,pub-key=a\": not in this version: authentication tokens other than simple",
-        ),
-        (
-            &["--force-new-cluster"],
-            "setting --force-new-cluster: value \"true\": not in this version: recovery by force-new-cluster",
         ),
     ] {
         assert_eq!(refused(args, &[]), (line.to_owned(), 1), "{args:?}");
@@ -405,6 +397,15 @@ fn the_bootstrap_of_a_member_without_data() {
         Ok(()),
         "localhost is looked up"
     );
+    for args in [
+        &["--initial-cluster=default=http://localhost:2380,b=http://10.0.0.2:2380"][..],
+        &["--initial-cluster=default=http://10.0.0.3:1", "--initial-cluster-state=existing"],
+        &["--discovery=http://a:1/token"],
+        &["--discovery-srv=example"],
+        &["--discovery-srv=example", "--initial-cluster-state=existing"],
+    ] {
+        assert_eq!(check(args), Ok(()), "{args:?}");
+    }
     for (args, line) in [
         (
             &["--name=x", "--initial-cluster=y=http://localhost:2380"][..],
@@ -419,12 +420,8 @@ fn the_bootstrap_of_a_member_without_data() {
             "setting --initial-cluster: value \"default=http://localhost:2380,b=http://localhost:2380\": allowed: a list in which no two members have the same URL",
         ),
         (
-            &["--initial-cluster=default=http://localhost:2380,b=http://10.0.0.2:2380"],
-            "setting --initial-cluster: value \"default=http://localhost:2380,b=http://10.0.0.2:2380\": not in this version: clusters of several members",
-        ),
-        (
-            &["--initial-cluster-state=existing"],
-            "setting --initial-cluster-state: value \"existing\": not in this version: joining a cluster; new founds one",
+            &["--initial-cluster-state=existing", "--discovery=http://a:1/token"],
+            "setting --discovery: value \"http://a:1/token\": allowed: only with --initial-cluster-state=new; who joins names the members in --initial-cluster",
         ),
     ] {
         assert_eq!(check(args), Err((line.to_owned(), 1)));

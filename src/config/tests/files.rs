@@ -156,7 +156,7 @@ fn mistakes_in_files() {
         (
             "x.yaml",
             "discovery-config:\n  token: x\n  secure:\n    cert: y",
-            "setting key discovery-config.secure.cert in x.yaml: value \"y\": not in this version: discovery of members",
+            "setting key discovery-config.secure.cert in x.yaml: value \"y\": not in this version: TLS",
         ),
         (
             "x.yaml",

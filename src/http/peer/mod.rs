@@ -25,7 +25,7 @@ use super::drain::DrainSignal;
 use crate::{
     actors::{mailbox::Gauge, raft_node::host::FromPeer},
     published::Published,
-    types::{Index, MemberId},
+    types::MemberId,
     wire::Standing,
 };
 
@@ -36,9 +36,6 @@ pub type PeerAnswer = Response<Full<Bytes>>;
 pub type SnapshotDoor = Box<
     dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = PeerAnswer> + Send>> + Send + Sync,
 >;
-
-/// Answers what the digest of the state after an entry is, if it is known.
-pub type StateHashes = Box<dyn Fn(Index) -> Option<u64> + Send + Sync>;
 
 /// All that the peer port may reach.
 pub struct PeerDoors {
@@ -54,8 +51,8 @@ pub struct PeerDoors {
     pub idle_timeout: Duration,
     /// `/raft/snapshot`, where snapshots can be received.
     pub snapshot: Option<SnapshotDoor>,
-    /// Digests of the state, where they are kept.
-    pub state_hash: Option<StateHashes>,
+    /// Told of a member that this one does not know yet, and where it is found: it may lead.
+    pub contact: Box<dyn Fn(MemberId, Vec<String>) + Send + Sync>,
     /// Closes all streams.
     pub drain: DrainSignal,
     /// The stream of each member: a new one ends the one before.
@@ -65,13 +62,19 @@ pub struct PeerDoors {
 }
 
 impl PeerDoors {
+    /// Whether this member knows another as a member.
+    pub fn knows(&self, id: MemberId) -> bool {
+        self.published.state.load().membership().member(id).is_some()
+    }
+
     /// How this member knows another.
     pub fn standing(&self, id: MemberId) -> Standing {
         let state = self.published.state.load();
         let membership = state.membership();
         if membership.removed().contains(&id) {
             Standing::Removed
-        } else if membership.member(id).is_some() {
+        } else if membership.member(id).is_some() || self.published.raft.leader().is_none() {
+            // Without a leader this member may be behind: whoever comes may have been added since, and lead.
             Standing::Member
         } else {
             Standing::Unknown

@@ -146,5 +146,8 @@ fn accepted(doors: &PeerDoors, headers: &HeaderMap) -> Result<Hello, (StatusCode
     let identity = &doors.published.identity;
     let standing = doors.standing(hello.from);
     hello.accept(identity.cluster_id, identity.member_id, standing).map_err(refused)?;
+    if !doors.knows(hello.from) {
+        (doors.contact)(hello.from, hello.peer_urls.clone());
+    }
     Ok(hello)
 }

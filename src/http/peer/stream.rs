@@ -141,11 +141,10 @@ impl Reading<'_> {
                 PeerFrame::Ping { nonce } => {
                     wire::encode(&PeerFrame::Pong { nonce }, &mut self.answers);
                 }
-                PeerFrame::AskStateHash { index } => {
-                    let hash = self.doors.state_hash.as_ref().and_then(|known| known(index));
-                    wire::encode(&PeerFrame::StateHashIs { index, hash }, &mut self.answers);
+                PeerFrame::StateHash(hash) => {
+                    self.hand_over_when_possible(Incoming::StateHash(hash)).await;
                 }
-                PeerFrame::Pong { .. } | PeerFrame::StateHashIs { .. } => {
+                PeerFrame::Pong { .. } => {
                     return Err("an answer to nothing".to_owned());
                 }
             }

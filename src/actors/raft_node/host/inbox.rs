@@ -166,3 +166,23 @@ impl Handler<Digested> for RaftNode {
         }
     }
 }
+
+/// A member that this one does not know (yet) has called; see [`crate::actors::peer::Network::contact`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Contact {
+    /// Who.
+    pub id: MemberId,
+    /// Where it is found.
+    pub urls: Vec<String>,
+}
+
+impl Handler<Contact> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, Contact { id, urls }: Contact, _ctx: &mut Self::Context) {
+        if !self.role.membership().removed().contains(&id) {
+            self.wiring.network.contact(id, urls);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Discovery by DNS: the SRV records of a domain name the members. Depends on `error` and `config`'s URLs.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::RData;
+
+use super::error::BootstrapError;
+use crate::config::{InitialMember, Url};
+
+/// The resolver that the system is configured with.
+pub fn system_resolver() -> Result<TokioResolver, BootstrapError> {
+    let resolver =
+        TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
+    resolver.map_err(|error| BootstrapError::Dns {
+        domain: "resolver".to_owned(),
+        reason: format!("the system's configuration cannot be used: {error}"),
+    })
+}
+
+/// The members that `domain` names. One whose address is that of `own_urls` has `own_name`, the others
+/// are counted from 0: names are only told apart here, and published later.
+pub async fn from_dns(
+    resolver: &TokioResolver,
+    domain: &str,
+    service_name: &str,
+    own_name: &str,
+    own_urls: &[Url],
+) -> Result<Vec<InitialMember>, BootstrapError> {
+    let failed = |reason: String| BootstrapError::Dns { domain: domain.to_owned(), reason };
+    let suffix = if service_name.is_empty() { String::new() } else { format!("-{service_name}") };
+    let secure = format!("_etcd-server-ssl{suffix}._tcp.{domain}.");
+    let secure_reason = match lookup(resolver, &secure).await {
+        Ok(targets) if !targets.is_empty() => {
+            return Err(failed(format!(
+                "{secure} names members with https; not in this version: TLS"
+            )));
+        }
+        Ok(_) => "no records".to_owned(),
+        Err(reason) => reason,
+    };
+    let plain = format!("_etcd-server{suffix}._tcp.{domain}.");
+    let targets = match lookup(resolver, &plain).await {
+        Ok(targets) if !targets.is_empty() => targets,
+        Ok(_) => return Err(failed(format!("{plain}: no records; {secure}: {secure_reason}"))),
+        Err(reason) => return Err(failed(format!("{plain}: {reason}; {secure}: {secure_reason}"))),
+    };
+    let mut own = Vec::new();
+    for url in own_urls {
+        own.extend(addresses(resolver, url.host(), url.port()).await?);
+    }
+    let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
+    let mut count = 0;
+    for (host, port) in targets {
+        let url = format!("http://{}:{port}", host.trim_end_matches('.'));
+        let url = Url::parse(&url).map_err(|_| failed(format!("{plain} names {url}, no host")))?;
+        // A host that has no address yet is a member all the same: it may start later.
+        let there = addresses(resolver, &host, port).await.unwrap_or_default();
+        let name = if there.iter().any(|address| own.contains(address)) {
+            own_name.to_owned()
+        } else {
+            count += 1;
+            (count - 1).to_string()
+        };
+        members.entry(name).or_default().push(url);
+    }
+    let member = |(name, mut peer_urls): (String, Vec<Url>)| {
+        peer_urls.sort();
+        InitialMember { name, peer_urls }
+    };
+    Ok(members.into_iter().map(member).collect())
+}
+
+/// Host and port of each SRV record, sorted, so that all members count alike.
+async fn lookup(resolver: &TokioResolver, name: &str) -> Result<Vec<(String, u16)>, String> {
+    let found = resolver.srv_lookup(name).await;
+    let found = found.map_err(|error| error.to_string().replace('\n', " "))?;
+    let target = |data: &RData| match data {
+        RData::SRV(srv) => Some((srv.target.to_utf8(), srv.port)),
+        _ => None,
+    };
+    let mut targets: Vec<_> = found.answers().iter().filter_map(|r| target(&r.data)).collect();
+    targets.sort();
+    targets.dedup();
+    Ok(targets)
+}
+
+async fn addresses(
+    resolver: &TokioResolver,
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, BootstrapError> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let found = resolver.lookup_ip(host).await.map_err(|error| BootstrapError::Dns {
+        domain: host.to_owned(),
+        reason: error.to_string().replace('\n', " "),
+    })?;
+    Ok(found.iter().map(|ip| SocketAddr::new(ip, port)).collect())
+}
