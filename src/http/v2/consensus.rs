@@ -90,11 +90,8 @@ mod tests {
             client_urls: Vec::new(),
             learner: false,
         });
-        let identity = Identity {
-            cluster_id: ClusterId(9),
-            member_id: MemberId(1),
-            name: "m1".to_owned(),
-        };
+        let identity =
+            Identity { cluster_id: ClusterId(9), member_id: MemberId(1), name: "m1".to_owned() };
         let published = Published::new(identity, State::new(members.collect()));
         published.raft.leader.store(leader, Ordering::Release);
         published.raft.leader_since.store(led_since * SECOND, Ordering::Release);
@@ -120,7 +117,11 @@ mod tests {
             (2, 101, [50, 50], Blame::LeaderLost),
             (2, 103, [50, 50], Blame::Nothing), // elected long after: not that leader's predecessor
         ] {
-            assert_eq!(seen(leader, led_since, active), expected, "{leader} {led_since} {active:?}");
+            assert_eq!(
+                seen(leader, led_since, active),
+                expected,
+                "{leader} {led_since} {active:?}"
+            );
         }
     }
 }

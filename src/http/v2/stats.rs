@@ -40,7 +40,8 @@ pub fn own(doors: &Doors) -> Answer {
     }
     let received = published.raft.appends_received.load(Ordering::Relaxed);
     let sent = published.raft.appends_sent.load(Ordering::Relaxed);
-    let appends = format!(r#""}},"recvAppendRequestCnt":{received},"sendAppendRequestCnt":{sent}}}"#);
+    let appends =
+        format!(r#""}},"recvAppendRequestCnt":{received},"sendAppendRequestCnt":{sent}}}"#);
     body.extend_from_slice(appends.as_bytes());
     answer::json(StatusCode::OK, body)
 }

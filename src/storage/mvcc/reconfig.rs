@@ -103,10 +103,7 @@ mod tests {
 
     /// One letter for each member, by id from 1: `S` answers steadily, `l` lately, `d` is down, `n` has
     /// no name yet, `L` is a learner. The first is the one that sees.
-    fn judge<R>(
-        cluster: &str,
-        ask: impl Fn(&Seen<'_, &dyn Fn(MemberId) -> Answers>) -> R,
-    ) -> R {
+    fn judge<R>(cluster: &str, ask: impl Fn(&Seen<'_, &dyn Fn(MemberId) -> Answers>) -> R) -> R {
         let letter = |id: u64| cluster.as_bytes().get(id as usize - 1).copied().unwrap_or(b'd');
         let members = (1..=cluster.len() as u64).map(|id| Member {
             id: MemberId(id),
@@ -182,7 +179,7 @@ mod tests {
         for (cluster, expected) in
             [("SL", Ok(())), ("SnL", Ok(())), ("SnnL", FEW), ("SSnL", Ok(())), ("SdL", Ok(()))]
         {
-            assert_eq!(judge(cluster, |seen| seen.may_promote()), expected, "{cluster}");
+            assert_eq!(judge(cluster, Seen::may_promote), expected, "{cluster}");
         }
     }
 }
