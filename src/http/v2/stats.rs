@@ -128,18 +128,18 @@ mod tests {
     fn followers_in_milliseconds() {
         assert_eq!(following(MemberId(10), Vec::new()), r#"{"leader":"a","followers":{}}"#);
         let peer = PeerFigures::default();
-        peer.note_round_trip(Duration::from_millis(3));
-        peer.note_round_trip(Duration::from_millis(1));
+        peer.note_round_trip(Duration::from_secs(3));
+        peer.note_round_trip(Duration::from_secs(1));
         let followers = vec![
             ("b".to_owned(), RoundTrips::default(), 7),
             ("1f".to_owned(), peer.round_trips(), 0),
         ];
         let expected = concat!(
             r#"{"leader":"a","followers":{"#,
-            r#""1f":{"latency":{"current":1,"average":2,"standardDeviation":1,"minimum":1,"#,
-            r#""maximum":3},"counts":{"fail":0,"success":2}},"#,
+            r#""1f":{"latency":{"current":1000,"average":2000,"standardDeviation":1000,"minimum":1000,"#,
+            r#""maximum":3000},"counts":{"fail":0,"success":2}},"#,
             r#""b":{"latency":{"current":0,"average":0,"standardDeviation":0,"#,
-            r#""minimum":9223372036854775807,"maximum":0},"counts":{"fail":7,"success":0}}}}"#,
+            r#""minimum":9223372036854776000,"maximum":0},"counts":{"fail":7,"success":0}}}}"#,
         );
         assert_eq!(following(MemberId(10), followers), expected);
     }

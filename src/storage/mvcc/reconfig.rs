@@ -179,7 +179,8 @@ mod tests {
         for (cluster, expected) in
             [("SL", Ok(())), ("SnL", Ok(())), ("SnnL", FEW), ("SSnL", Ok(())), ("SdL", Ok(()))]
         {
-            assert_eq!(judge(cluster, Seen::may_promote), expected, "{cluster}");
+            let judged = judge(cluster, |seen| (seen.may_promote(), seen.own));
+            assert_eq!(judged, (expected, MemberId(1)), "{cluster}");
         }
     }
 }
