@@ -12,6 +12,11 @@ pub fn member_id(peer_urls: &[String], token: &str) -> MemberId {
     MemberId(first_eight(&[urls.concat().as_bytes(), token.as_bytes()].concat()))
 }
 
+/// The id of a member that is added to a running cluster: from its peer URLs (sorted) and the time.
+pub fn added_member_id(peer_urls: &[String], unix_seconds: u64) -> MemberId {
+    member_id(peer_urls, &unix_seconds.to_string())
+}
+
 /// The id of a cluster: from its founding members' ids.
 pub fn cluster_id(members: &[MemberId]) -> ClusterId {
     let mut ids: Vec<u64> = members.iter().map(|id| id.0).collect();
@@ -35,5 +40,8 @@ mod tests {
         let member = member_id(&["http://localhost:2380".to_owned()], "etcd-cluster");
         assert_eq!(format!("{member:x}"), "8e9e05c52164694d");
         assert_eq!(format!("{:x}", cluster_id(&[member])), "cdf818194e3a8c32");
+        let urls = ["http://127.0.0.1:42391", "http://127.0.0.1:42390"].map(str::to_owned);
+        let added = added_member_id(&urls, 1_795_580_723);
+        assert_eq!(format!("{added:x}"), "d4b090fe7e25cd2e");
     }
 }

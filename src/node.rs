@@ -443,6 +443,9 @@ impl Core {
                 host_whitelist: config.host_whitelist.clone(),
                 // etcd's: 5 s for a slow disk, and two elections.
                 request_timeout: Duration::from_millis(5000 + 2 * config.election_timeout_ms),
+                election_timeout: Duration::from_millis(config.election_timeout_ms),
+                strict_reconfig_check: config.strict_reconfig_check,
+                max_learners: config.max_learners as usize,
                 start_time: wall_clock(),
             },
         }

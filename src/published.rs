@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     storage::mvcc::State,
-    types::{ClusterId, Index, MemberId, Term},
+    types::{ClusterId, Index, MemberId, Term, UnixNanos},
 };
 
 /// Who this member is; fixed for the life of the process.
@@ -86,11 +86,19 @@ pub struct RaftFigures {
     pub appends_received: AtomicU64,
 }
 
+/// The upper bounds of the histogram of round trips, in seconds: etcd's, from a tenth of a millisecond.
+pub const ROUND_TRIP_BOUNDS: [f64; 16] = [
+    0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064, 0.0128, 0.0256, 0.0512, 0.1024, 0.2048,
+    0.4096, 0.8192, 1.6384, 3.2768,
+];
+
 /// One other member, as this one sees it.
 #[derive(Debug, Default)]
 pub struct PeerFigures {
     /// Unix time in nanoseconds since which the peer answers without a break; 0 while it does not.
     pub active_since: AtomicU64,
+    /// How often it stopped to answer.
+    pub disconnects: AtomicU64,
     /// Bytes sent to it.
     pub sent_bytes: AtomicU64,
     /// Bytes received from it.
@@ -118,6 +126,9 @@ pub struct RoundTrips {
     pub sum: f64,
     /// The sum of the squares, in seconds squared.
     pub sum_of_squares: f64,
+    /// How many took at most so long as [`ROUND_TRIP_BOUNDS`] says at this place, and longer than it says
+    /// before.
+    pub buckets: [u64; ROUND_TRIP_BOUNDS.len()],
 }
 
 impl PeerFigures {
@@ -130,6 +141,24 @@ impl PeerFigures {
         trips.current = took;
         trips.sum += took.as_secs_f64();
         trips.sum_of_squares += took.as_secs_f64().powi(2);
+        let bucket = ROUND_TRIP_BOUNDS.partition_point(|bound| *bound < took.as_secs_f64());
+        if let Some(count) = trips.buckets.get_mut(bucket) {
+            *count += 1;
+        }
+    }
+
+    /// It answers now.
+    pub fn note_answering(&self, now: UnixNanos) {
+        let since = &self.active_since;
+        // Or it did already: the time since when stays.
+        _ = since.compare_exchange(0, now.0.max(1), Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// It does not answer any more.
+    pub fn note_silent(&self) {
+        if self.active_since.swap(0, Ordering::AcqRel) != 0 {
+            self.disconnects.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The round trips so far.
@@ -162,5 +191,34 @@ impl RaftFigures {
     /// The leader, if one is known.
     pub fn leader(&self) -> Option<MemberId> {
         Some(self.leader.load(Ordering::Acquire)).filter(|&id| id != 0).map(MemberId)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_fall_into_buckets() {
+        let peer = PeerFigures::default();
+        for micros in [50, 100, 150, 4_000_000] {
+            peer.note_round_trip(Duration::from_micros(micros));
+        }
+        let trips = peer.round_trips();
+        assert_eq!((trips.count, trips.buckets[0], trips.buckets[1]), (4, 2, 1));
+        assert_eq!(trips.buckets.iter().sum::<u64>(), 3, "one is above all bounds");
+    }
+
+    #[test]
+    fn a_peer_answers_since_its_first_answer() {
+        let peer = PeerFigures::default();
+        peer.note_silent();
+        assert_eq!((peer.active_since(), peer.disconnects.load(Ordering::Relaxed)), (None, 0));
+        peer.note_answering(UnixNanos(5));
+        peer.note_answering(UnixNanos(9));
+        assert_eq!(peer.active_since(), Some(5));
+        peer.note_silent();
+        peer.note_silent();
+        assert_eq!((peer.active_since(), peer.disconnects.load(Ordering::Relaxed)), (None, 1));
     }
 }

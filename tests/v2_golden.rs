@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,8 @@ const EVENTUALLY: Duration = Duration::from_secs(10);
 
 #[test]
 fn golden_v2() {
-    let files = golden_files();
+    let files = golden_files("v2");
+    assert!(!files.is_empty(), "no golden files");
     let update = env::var_os("UPDATE_GOLDEN").is_some();
     let endpoint = env::var("GOLDEN_ENDPOINT").ok();
     let next = AtomicUsize::new(0);
@@ -69,10 +71,34 @@ fn golden_v2() {
     assert!(count == 0, "{count} of {} files differ (- golden, + played):\n\n{text}", files.len());
 }
 
-fn golden_files() -> Vec<PathBuf> {
+/// After one of these a server has lost its quorum: each has a server of its own.
+#[test]
+fn golden_v2_growing() {
+    let update = env::var_os("UPDATE_GOLDEN").is_some();
+    let endpoint = env::var("GOLDEN_ENDPOINT").ok();
+    if endpoint.is_some() && env::var_os("GOLDEN_FILES").is_none() {
+        return; // that server is for the others
+    }
+    for path in golden_files("v2_growing") {
+        let server = endpoint.is_none().then(|| Server::start(&[]));
+        let addr = match (&server, &endpoint) {
+            (Some(server), _) => server.client_addr(),
+            (None, endpoint) => resolve(endpoint.as_deref().unwrap_or_default()),
+        };
+        let expected = fs::read_to_string(&path).unwrap();
+        let (played, difference) = play_file(addr, &learn_names(addr), &expected);
+        if update {
+            fs::write(path, played).unwrap();
+        } else {
+            assert!(difference.is_empty(), "{} differs:\n{difference}", path.display());
+        }
+    }
+}
+
+fn golden_files(folder: &str) -> Vec<PathBuf> {
     let wanted = env::var("GOLDEN_FILES").unwrap_or_default();
     let wanted: Vec<_> = wanted.split(',').filter(|name| !name.is_empty()).collect();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -83,7 +109,6 @@ fn golden_files() -> Vec<PathBuf> {
         })
         .collect();
     files.sort();
-    assert!(!files.is_empty(), "no golden files");
     files
 }
 
@@ -146,7 +171,7 @@ fn play_case(addr: SocketAddr, names: &Names, case: &Case) -> String {
 /// A case in play.
 struct Player<'a> {
     addr: SocketAddr,
-    names: &'a Names,
+    names: Cow<'a, Names>,
     client: Client,
     base: Base,
     ttls: Vec<i64>,
@@ -178,6 +203,7 @@ impl<'a> Player<'a> {
         };
         let base = Base { index, stats };
         let (ttls, began, watches) = (Vec::new(), now(), BTreeMap::new());
+        let names = Cow::Borrowed(names);
         Ok(Self { addr, names, client, base, ttls, began, raft: [0; 2], watches })
     }
 
@@ -186,6 +212,9 @@ impl<'a> Player<'a> {
             Step::Send(template) => {
                 let request = self.request(template);
                 let response = self.client.send(&request)?;
+                if request_adds_member(template) && response.status() == 201 {
+                    self.learn_added(&response);
+                }
                 Ok(self.print(template, &response))
             }
             Step::Eventually(text, template) => {
@@ -233,6 +262,15 @@ impl<'a> Player<'a> {
         }
     }
 
+    /// The id of a member that was added is `<added>` from now on.
+    fn learn_added(&mut self, response: &Response) {
+        let member = Json::parse(response.text().trim_end());
+        let id = member.as_ref().and_then(|member| member.get("id")?.as_str());
+        if let Some(id) = id {
+            self.names.to_mut().literals.push((id.to_owned(), "<added>"));
+        }
+    }
+
     fn watch(&mut self, name: &str) -> io::Result<&mut Incoming> {
         self.watches.get_mut(name).ok_or_else(|| io::Error::other(format!("no watch {name}")))
     }
@@ -242,7 +280,7 @@ impl<'a> Player<'a> {
         let parameters = template.parameters();
         let ttls = parameters.split('&').filter_map(|p| p.strip_prefix("ttl="));
         self.ttls.extend(ttls.filter_map(|ttl| ttl.parse::<i64>().ok()));
-        template.request(|text| normal::fill(text, &self.base, self.names))
+        template.request(|text| normal::fill(text, &self.base, &self.names))
     }
 
     fn print(&mut self, template: &Template, response: &Response) -> String {
@@ -281,13 +319,17 @@ impl<'a> Player<'a> {
     }
 
     fn body(&self, bytes: &[u8], asked: &Asked) -> String {
-        normal::body(bytes, &self.base, self.names, asked)
+        normal::body(bytes, &self.base, &self.names, asked)
     }
 
     fn asked(&self) -> Asked {
         let elapsed = self.began.elapsed().as_secs() as i64;
         Asked { ttls: self.ttls.clone(), elapsed, ..Asked::default() }
     }
+}
+
+fn request_adds_member(template: &Template) -> bool {
+    template.target(str::to_owned) == "/v2/members"
 }
 
 /// The keys at the root, escaped for a path.

@@ -74,6 +74,13 @@ pub struct DoorSettings {
     pub cors: Vec<String>,
     /// How long a write or a linearizable read may take before 300 `request timed out`.
     pub request_timeout: Duration,
+    /// `--election-timeout`: by it a request that came to nothing is told from one that fell into an
+    /// election.
+    pub election_timeout: Duration,
+    /// `--strict-reconfig-check`: refuse a change of the membership that could cost the quorum.
+    pub strict_reconfig_check: bool,
+    /// `--max-learners`.
+    pub max_learners: usize,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.

@@ -13,8 +13,9 @@ use super::{
     answer::{self, Answer},
     json,
     service::Routed,
-    v2::keys::read_index,
+    v2::consensus::read_index,
 };
+use crate::command::AlarmKind;
 
 /// The version of etcd that this one speaks like; clients choose their protocol by it.
 pub const ETCD_VERSION: &str = "3.6.0";
@@ -32,13 +33,20 @@ pub fn version_json() -> String {
     )
 }
 
-/// `GET /health`: whether there is a leader and a linearizable read works; with `serializable=true`,
-/// whether this member answers at all.
+/// `GET /health`: whether no alarm is raised (but for those that are excluded), there is a leader, and a
+/// linearizable read works; with `serializable=true`, whether no alarm is raised and this member answers.
 pub fn health(doors: &Arc<Doors>, query: &str) -> Routed {
     if doors.published.draining.load(Ordering::Acquire) {
         return Routed::Now(health_answer(doors, Some("SERVER STOPPING")));
     }
-    if form_urlencoded::parse(query.as_bytes()).any(|(k, v)| k == "serializable" && v == "true") {
+    let state = doors.published.state.load();
+    let excluded = excluded(query);
+    let raised = state.alarms().iter().map(|(_, kind)| alarm_name(*kind));
+    if let Some(alarm) = raised.into_iter().find(|name| !excluded.iter().any(|not| not == name)) {
+        return Routed::Now(health_answer(doors, Some(&format!("ALARM {alarm}"))));
+    }
+    let mut given = form_urlencoded::parse(query.as_bytes());
+    if given.find(|(name, _)| name == "serializable").is_some_and(|(_, value)| value == "true") {
         return Routed::Now(health_answer(doors, None));
     }
     if doors.published.raft.leader().is_none() {
@@ -69,6 +77,14 @@ fn health_answer(doors: &Doors, reason: Option<&str>) -> Answer {
     answer::error_text(StatusCode::SERVICE_UNAVAILABLE, body)
 }
 
+/// The name that etcd gives an alarm.
+fn alarm_name(kind: AlarmKind) -> &'static str {
+    match kind {
+        AlarmKind::NoSpace => "NOSPACE",
+        AlarmKind::Corrupt => "CORRUPT",
+    }
+}
+
 /// One thing that a probe looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -95,11 +111,21 @@ impl Check {
         }
     }
 
-    /// Why it fails, if it does. This version has neither corruption alarms nor learners, so two of
-    /// them hold by themselves; a member that answers at all reads its own state.
+    /// Why it fails, if it does. A member that answers at all reads its own state.
     async fn failure(self, doors: &Doors) -> Option<String> {
         match self {
-            Check::DataCorruption | Check::SerializableRead | Check::NonLearner => None,
+            Check::SerializableRead => None,
+            Check::DataCorruption => {
+                let state = doors.published.state.load();
+                let raised = state.alarms().iter().any(|(_, kind)| *kind == AlarmKind::Corrupt);
+                raised.then(|| format!("alarm activated: {}", alarm_name(AlarmKind::Corrupt)))
+            }
+            Check::NonLearner => {
+                let state = doors.published.state.load();
+                let own = state.membership().member(doors.published.identity.member_id);
+                let is_learner = own.is_some_and(|member| member.learner);
+                is_learner.then(|| "this member is a learner".to_owned())
+            }
             Check::LinearizableRead => read_index(doors).await.err().map(|e| e.to_string()),
             Check::NotDraining => {
                 let draining = doors.published.draining.load(Ordering::Acquire);
@@ -165,16 +191,13 @@ pub fn checks(doors: &Arc<Doors>, checks: &'static [Check], query: &str) -> Rout
 
 /// Whether `verbose` is asked for, and what is excluded.
 fn asked(query: &str) -> (bool, Vec<String>) {
-    let mut verbose = false;
-    let mut excluded = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "verbose" => verbose = true,
-            "exclude" => excluded.push(value.into_owned()),
-            _ => {}
-        }
-    }
-    (verbose, excluded)
+    let verbose = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "verbose");
+    (verbose, excluded(query))
+}
+
+fn excluded(query: &str) -> Vec<String> {
+    let given = form_urlencoded::parse(query.as_bytes());
+    given.filter(|(name, _)| name == "exclude").map(|(_, value)| value.into_owned()).collect()
 }
 
 #[cfg(test)]

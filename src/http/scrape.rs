@@ -9,12 +9,16 @@ use super::{
     answer::{self, Answer},
     probes::ETCD_VERSION,
 };
-use crate::actors::mailbox::{Gauge, WAIT_BOUNDS_MICROS};
+use crate::{
+    actors::mailbox::{Gauge, WAIT_BOUNDS_MICROS},
+    published::{PeerFigures, Published, ROUND_TRIP_BOUNDS},
+};
 
 /// `GET /metrics`, in Prometheus' text format.
 pub fn metrics(doors: &Doors) -> Answer {
     let mut page = Page(doors.metrics.text());
     server(&mut page, doors);
+    peers(&mut page, &doors.published);
     store(&mut page, doors);
     mailboxes(&mut page, &doors.metrics.mailboxes());
     files(&mut page);
@@ -34,6 +38,13 @@ fn server(page: &mut Page, doors: &Doors) {
         "etcd_server_is_leader",
         "Whether or not this member is a leader. 1 if is, 0 otherwise.",
         u64::from(published.is_leader()),
+    );
+    let state = published.state.load();
+    let own = state.membership().member(published.identity.member_id);
+    page.gauge(
+        "etcd_server_is_learner",
+        "Whether or not this member is a learner. 1 if is, 0 otherwise.",
+        u64::from(own.is_some_and(|member| member.learner)),
     );
     page.counter(
         "etcd_server_leader_changes_seen_total",
@@ -90,6 +101,81 @@ fn server(page: &mut Page, doors: &Doors) {
     for (name, help, label, value) in about {
         page.head(name, help, "gauge");
         page.labelled(name, label, value, 1);
+    }
+}
+
+/// What there is of each peer: nothing at all, not even a heading, where there are no peers.
+fn peers(page: &mut Page, published: &Published) {
+    type Figure = fn(&PeerFigures) -> u64;
+    let peers = published.peers.load();
+    if peers.is_empty() {
+        return;
+    }
+    let families: [(&str, &str, &str, &str, Figure); 6] = [
+        (
+            "etcd_network_peer_sent_bytes_total",
+            "The total number of bytes sent to peers.",
+            "counter",
+            "To",
+            |peer| peer.sent_bytes.load(Ordering::Relaxed),
+        ),
+        (
+            "etcd_network_peer_received_bytes_total",
+            "The total number of bytes received from peers.",
+            "counter",
+            "From",
+            |peer| peer.received_bytes.load(Ordering::Relaxed),
+        ),
+        (
+            "etcd_network_peer_sent_failures_total",
+            "The total number of send failures from peers.",
+            "counter",
+            "To",
+            |peer| peer.sent_failures.load(Ordering::Relaxed),
+        ),
+        (
+            "etcd_network_peer_received_failures_total",
+            "The total number of receive failures from peers.",
+            "counter",
+            "From",
+            |peer| peer.received_failures.load(Ordering::Relaxed),
+        ),
+        (
+            "etcd_network_active_peers",
+            "The current number of active peer connections.",
+            "gauge",
+            "Remote",
+            |peer| u64::from(peer.active_since().is_some()),
+        ),
+        (
+            "etcd_network_disconnected_peers_total",
+            "The total number of disconnected peers.",
+            "counter",
+            "Remote",
+            |peer| peer.disconnects.load(Ordering::Relaxed),
+        ),
+    ];
+    let local = published.identity.member_id;
+    for (name, help, kind, label, figure) in families {
+        page.head(name, help, kind);
+        let local = if label == "Remote" { format!("Local=\"{local:x}\",") } else { String::new() };
+        for (id, peer) in peers.iter() {
+            page.line(format_args!("{name}{{{local}{label}=\"{id:x}\"}} {}", figure(peer)));
+        }
+    }
+    let name = "etcd_network_peer_round_trip_time_seconds";
+    page.head(name, "Round-Trip-Time histogram between peers", "histogram");
+    for (id, peer) in peers.iter() {
+        let trips = peer.round_trips();
+        let mut below = 0;
+        for (bound, here) in ROUND_TRIP_BOUNDS.iter().zip(&trips.buckets) {
+            below += here;
+            page.line(format_args!("{name}_bucket{{To=\"{id:x}\",le=\"{bound}\"}} {below}"));
+        }
+        let (sum, count) = (trips.sum, trips.count);
+        page.line(format_args!("{name}_bucket{{To=\"{id:x}\",le=\"+Inf\"}} {count}"));
+        page.line(format_args!("{name}_sum{{To=\"{id:x}\"}} {sum}"));
+        page.line(format_args!("{name}_count{{To=\"{id:x}\"}} {count}"));
     }
 }
 

@@ -5,5 +5,6 @@ mod client;
 mod keys;
 mod manners;
 mod member;
+mod members;
 mod other_paths;
 mod watching;

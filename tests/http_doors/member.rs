@@ -92,11 +92,13 @@ pub struct Sizes {
     pub request_bytes: usize,
     pub watch_capacity: usize,
     pub propose_capacity: usize,
+    /// Whether the member has no vote.
+    pub learner: bool,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Sizes { request_bytes: 1 << 20, watch_capacity: 64, propose_capacity: 64 }
+        Sizes { request_bytes: 1 << 20, watch_capacity: 64, propose_capacity: 64, learner: false }
     }
 }
 
@@ -113,7 +115,7 @@ impl Member {
             name: "one".to_owned(),
             peer_urls: urls("http://127.0.0.1:2380"),
             client_urls: urls("http://127.0.0.1:2379"),
-            learner: false,
+            learner: sizes.learner,
         }]);
         let published = Published::new(identity, state.clone());
         published.raft.leader.store(0xa, Ordering::Release);
@@ -147,6 +149,9 @@ impl Member {
                 enable_v2: true,
                 host_whitelist: urls("*"),
                 request_timeout: Duration::from_secs(2),
+                election_timeout: Duration::from_secs(1),
+                strict_reconfig_check: true,
+                max_learners: 1,
                 start_time: NOW,
             },
             telemetry: None,

@@ -61,6 +61,9 @@ pub enum SubscribeError {
         /// History up to here is gone.
         compacted: Revision,
     },
+    /// This member's data differs from the others': nothing is told of it.
+    #[error("corrupt cluster")]
+    Corrupt,
 }
 
 /// Tells that nobody listens to a subscription any more. Each subscription is cancelled at most once by

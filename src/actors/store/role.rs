@@ -15,7 +15,7 @@ use super::{
     watch_hub::WatchHub,
 };
 use crate::{
-    command::{Command, Proposal, ProposalId, V2Op},
+    command::{AlarmKind, Command, Proposal, ProposalId, V2Op},
     storage::mvcc::{
         Applied, LeaseChange, State,
         record::{LeaseRecord, RevisionRecord},
@@ -73,7 +73,8 @@ pub enum Effect {
     Applied(Index),
     /// Answer a subscriber.
     Subscribed(SubscriptionId, Result<(), SubscribeError>),
-    /// History between what these saw last and now is not there any more: they end, as if they were slow.
+    /// History between what these saw last and now is not there any more, or this member's data is not
+    /// to be shown: they end, as if they were slow.
     End(Vec<SubscriptionId>),
     /// Hand an event to watchers.
     Deliver(Arc<SharedEvent>, Vec<SubscriptionId>),
@@ -179,6 +180,9 @@ impl Role {
             }
         }
         effects.push(Effect::Applied(self.state.applied_index));
+        if self.is_corrupt() {
+            effects.push(Effect::End(self.hub.clear()));
+        }
         for record in records {
             for (part, ids) in self.hub.notify(&record) {
                 effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(&record), part), ids));
@@ -206,7 +210,7 @@ impl Role {
             left.unwrap_or(lease.ttl.saturating_mul(TICKS_PER_SECOND))
         });
         let mut effects = vec![Effect::Publish, Effect::Applied(self.state.applied_index)];
-        if self.state.compacted > before.revision {
+        if self.state.compacted > before.revision || self.is_corrupt() {
             effects.push(Effect::End(self.hub.clear()));
             return effects;
         }
@@ -218,6 +222,12 @@ impl Role {
         effects
     }
 
+    /// Whether this member was found to hold other data than the others: nobody is told of it.
+    fn is_corrupt(&self) -> bool {
+        let alarms = self.state.alarms();
+        !alarms.is_empty() && alarms.contains(&(self.member, AlarmKind::Corrupt))
+    }
+
     fn subscribe(
         &mut self,
         id: SubscriptionId,
@@ -225,6 +235,9 @@ impl Role {
         after: Revision,
         once: bool,
     ) -> Vec<Effect> {
+        if self.is_corrupt() {
+            return vec![Effect::Subscribed(id, Err(SubscribeError::Corrupt))];
+        }
         let compacted = self.state.compacted;
         if after < compacted {
             return vec![Effect::Subscribed(id, Err(SubscribeError::Compacted { compacted }))];

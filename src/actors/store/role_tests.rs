@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     actors::store::compactor::Retention,
     command::{V2Command, V2Write},
+    storage::mvcc::Member,
 };
 
 fn entry(index: Index, command: Command) -> Committed {
@@ -50,4 +51,36 @@ fn history_over_its_bound_is_cut_once_however_long_the_freeing_takes() {
     let expected = u128::from(WRITES) * u128::from(BOUND) * 3 / 4 / u128::from(bytes);
     assert!(!role.state().must_free());
     assert_eq!(u128::from(kept), expected, "three quarters of the bound");
+}
+
+#[test]
+fn a_corrupt_member_tells_nobody_anything() {
+    let member = Member {
+        id: MemberId(1),
+        name: "one".to_owned(),
+        peer_urls: Vec::new(),
+        client_urls: Vec::new(),
+        learner: false,
+    };
+    let compactor = Compactor::new(Retention::Off, 0);
+    let mut role = Role::new(MemberId(1), State::new(vec![member]), compactor, UnixNanos(0));
+    let subscribe = |id| Input::Subscribe {
+        id: SubscriptionId(id),
+        pattern: WatchPattern { path: Bytes::from_static(b"/key"), recursive: false },
+        after: Revision(1),
+        once: false,
+    };
+    role.handle(subscribe(1));
+    assert_eq!(role.watchers(), 1);
+    let kind = AlarmKind::Corrupt;
+    let alarm = Command::Alarm { member: MemberId(1), kind, raised: true };
+    let batch = vec![entry(Index(1), alarm), entry(Index(2), set(&Bytes::from_static(b"1")))];
+    let effects = role.handle(Input::Apply(batch));
+    let ended = |effect: &Effect| matches!(effect, Effect::End(ids) if *ids == [SubscriptionId(1)]);
+    assert!(effects.iter().any(ended), "{effects:?}");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Deliver(..))), "{effects:?}");
+    let effects = role.handle(subscribe(2));
+    let refused =
+        |effect: &Effect| matches!(effect, Effect::Subscribed(_, Err(SubscribeError::Corrupt)));
+    assert!(effects.iter().all(refused), "{effects:?}");
 }

@@ -47,7 +47,29 @@ pub enum RequestCode {
     RefreshTtlRequired = 212,
 }
 
-/// Any error of the v2 door.
+/// What a request that timed out fell into, as far as it can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Nothing in particular.
+    Nothing,
+    /// The leader was lost, and another elected.
+    LeaderLost,
+    /// This member did not reach the leader, or as the leader no quorum.
+    ConnectionLost,
+}
+
+impl Blame {
+    fn words(self) -> &'static str {
+        match self {
+            Blame::Nothing => "",
+            Blame::LeaderLost => ", possibly due to previous leader failure",
+            Blame::ConnectionLost => ", possibly due to connection lost",
+        }
+    }
+}
+
+/// Any error of the v2 door. Of a write that was refused with [`V2Error::TimedOut`] nobody knows; with
+/// every other it was not applied and will not be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum V2Error {
     /// The request makes no sense; nothing was asked of the store.
@@ -67,18 +89,21 @@ pub enum V2Error {
     /// No leader is known, nothing was proposed.
     #[error("etcdserver: no leader")]
     NoLeader,
-    /// The answer did not come in time: a write may or may not have happened.
-    #[error("etcdserver: request timed out")]
-    TimedOut,
+    /// The answer did not come in time: a write may or may not have happened, or happen later.
+    #[error("etcdserver: request timed out{}", .0.words())]
+    TimedOut(Blame),
     /// The request is larger than `--max-request-bytes`, nothing was proposed.
     #[error("etcdserver: request is too large")]
     TooLarge,
     /// The disk has no room, nothing was proposed.
     #[error("etcdserver: no space")]
     NoSpace,
-    /// The member shuts down.
+    /// The member shuts down, nothing was proposed.
     #[error("etcdserver: server stopped")]
     Stopped,
+    /// This member's data differs from the others': it serves none of it.
+    #[error("etcdserver: corrupt cluster")]
+    Corrupt,
 }
 
 impl From<AskError> for V2Error {
@@ -97,7 +122,7 @@ impl From<ProposeError> for V2Error {
             ProposeError::TooManyRequests => V2Error::Busy,
             ProposeError::TooLarge => V2Error::TooLarge,
             ProposeError::NoSpace => V2Error::NoSpace,
-            ProposeError::TimedOut => V2Error::TimedOut,
+            ProposeError::TimedOut => V2Error::TimedOut(Blame::Nothing),
             ProposeError::Stopping => V2Error::Stopped,
         }
     }
@@ -107,7 +132,7 @@ impl From<ReadError> for V2Error {
     fn from(error: ReadError) -> V2Error {
         match error {
             ReadError::NoLeader => V2Error::NoLeader,
-            ReadError::TimedOut => V2Error::TimedOut,
+            ReadError::TimedOut => V2Error::TimedOut(Blame::Nothing),
             ReadError::Stopping => V2Error::Stopped,
         }
     }
@@ -145,7 +170,7 @@ impl V2Error {
             }
             V2Error::TooLarge => ((210, "Invalid POST form"), StatusCode::BAD_REQUEST),
             V2Error::Busy | V2Error::Stopped => (RAFT, StatusCode::SERVICE_UNAVAILABLE),
-            V2Error::NoLeader | V2Error::TimedOut | V2Error::NoSpace => {
+            V2Error::NoLeader | V2Error::TimedOut(_) | V2Error::NoSpace | V2Error::Corrupt => {
                 (RAFT, StatusCode::INTERNAL_SERVER_ERROR)
             }
         };
@@ -255,7 +280,8 @@ mod tests {
             (V2Error::Busy, 300, raft, 503),
             (V2Error::Stopped, 300, raft, 503),
             (V2Error::NoLeader, 300, raft, 500),
-            (V2Error::TimedOut, 300, raft, 500),
+            (V2Error::TimedOut(Blame::LeaderLost), 300, raft, 500),
+            (V2Error::Corrupt, 300, raft, 500),
             (V2Error::NoSpace, 300, raft, 500),
         ] {
             let expected = (code, text, StatusCode::from_u16(status).expect("a status"));
@@ -277,6 +303,15 @@ mod tests {
             (ReadError::NoLeader.into(), "etcdserver: no leader"),
             (ReadError::TimedOut.into(), "etcdserver: request timed out"),
             (ReadError::Stopping.into(), "etcdserver: server stopped"),
+            (
+                V2Error::TimedOut(Blame::LeaderLost),
+                "etcdserver: request timed out, possibly due to previous leader failure",
+            ),
+            (
+                V2Error::TimedOut(Blame::ConnectionLost),
+                "etcdserver: request timed out, possibly due to connection lost",
+            ),
+            (V2Error::Corrupt, "etcdserver: corrupt cluster"),
         ] {
             assert_eq!(error.to_string(), expected);
         }

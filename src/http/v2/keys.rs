@@ -7,15 +7,15 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::{
+    consensus::{propose, read_index},
     error::{RequestCode, V2Error, set_indexes},
     event, media_type,
     params::{Params, refused},
     watch,
 };
 use crate::{
-    actors::raft_node::{Propose, ReadIndex},
     clock::wall_clock,
-    command::{Command, V2Command, V2Compare, V2Op, V2Write},
+    command::{AlarmKind, Command, V2Command, V2Compare, V2Op, V2Write},
     http::{
         Doors,
         answer::{self, Answer},
@@ -26,7 +26,7 @@ use crate::{
     metrics::Door,
     storage::{
         mvcc::{
-            Applied,
+            Applied, State,
             record::{Action, RevisionRecord},
             watch::Part,
         },
@@ -63,6 +63,9 @@ pub fn answer(doors: &Arc<Doors>, key: &[u8], query: &str, request: &mut Request
     let Some(verb) = Verb::of(request.method()) else {
         return Routed::Now(answer::method_not_allowed(Some("HEAD,GET,PUT,POST,DELETE")));
     };
+    if is_corrupt(doors, &doors.published.state.load()) {
+        return Routed::Now(refuse(doors, &V2Error::Corrupt));
+    }
     let key = match key.strip_suffix(b"/").unwrap_or(key) {
         b"" => b"/",
         key => key,
@@ -93,6 +96,12 @@ pub fn answer(doors: &Arc<Doors>, key: &[u8], query: &str, request: &mut Request
         declared: body::declared_len(request.head()),
     };
     Routed::later(call.answer(payload))
+}
+
+/// Whether this member was found to hold other data than the others: then it shows none of it.
+pub fn is_corrupt(doors: &Doors, state: &State) -> bool {
+    let alarms = state.alarms();
+    !alarms.is_empty() && alarms.contains(&(doors.published.identity.member_id, AlarmKind::Corrupt))
 }
 
 /// A request whose body has yet to be read.
@@ -213,14 +222,6 @@ impl Asked {
     }
 }
 
-/// Waits until what is published is as new as every write that was acknowledged before.
-pub async fn read_index(doors: &Doors) -> Result<(), V2Error> {
-    let answering = doors.read_index.ask(ReadIndex)?;
-    let answered = tokio::time::timeout(doors.settings.request_timeout, answering).await;
-    answered.map_err(|_| V2Error::TimedOut)???;
-    Ok(())
-}
-
 /// Whether a read takes so little that nobody waits for it: a file, or a directory of few keys that are
 /// not large.
 fn is_quick(doors: &Doors, key: &[u8]) -> bool {
@@ -339,9 +340,7 @@ async fn write(
         let cause = format!("a path has at most {COMPONENTS_MAX} components");
         return Err(refused(RequestCode::InvalidField, cause));
     }
-    let answering = doors.propose.ask(Propose(Command::V2(command)))?;
-    let answered = tokio::time::timeout(doors.settings.request_timeout, answering).await;
-    let applied = answered.map_err(|_| V2Error::TimedOut)???;
+    let applied = propose(doors, Command::V2(command)).await?;
     let Applied::V2(result) = applied else {
         unreachable!("a v2 command is answered as one, not by {applied:?}");
     };

@@ -1,60 +1,87 @@
-//! `/v2/members` and `/v2/machines`: who is in the cluster. Changing that is not in this version;
-//! requests for it are checked as etcd checks them, and then refused.
+//! `/v2/members` and `/v2/machines`: who is in the cluster, and changing that. Listings show what this
+//! member has applied, as etcd's do. A learner, which etcd's v2 does not know, is asked for and shown
+//! with `isLearner`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use actix_http::{Method, Request, StatusCode, header};
+use actix_http::{
+    Method, Request, StatusCode,
+    header::{self, HeaderValue},
+};
 use serde::Deserialize;
 
-use super::error::set_cluster_id;
+use super::{
+    consensus::{propose, read_index},
+    error::{V2Error, set_cluster_id},
+};
 use crate::{
+    clock::wall_clock,
+    command::{Command, MemberChange},
     http::{
         Doors,
         answer::{self, Answer},
         body, json,
         service::Routed,
     },
-    storage::mvcc::{Member, State},
+    identity,
+    storage::mvcc::{
+        Applied, Member, MemberError, State,
+        reconfig::{Answers, Seen, Unsafe},
+    },
     types::MemberId,
 };
+
+/// How long a member must have answered to count as healthy.
+const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 
 /// Answers a request for `/v2/members` and below; `rest` is what follows it.
 pub fn answer(doors: &Arc<Doors>, rest: &[u8], request: &mut Request) -> Routed {
     let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-    let change = match *request.method() {
+    let method = request.method().clone();
+    match method {
         Method::GET => return Routed::Now(named(doors, list(doors, rest))),
-        Method::POST => Change::Add,
-        Method::PUT => Change::Update,
-        Method::DELETE => Change::Remove,
+        Method::POST | Method::PUT | Method::DELETE => {}
         _ => return Routed::Now(answer::method_not_allowed(Some("GET,POST,DELETE,PUT"))),
-    };
-    let of = match change {
-        Change::Add => None,
-        Change::Update | Change::Remove if rest.is_empty() => {
+    }
+    let of = match parse_id(rest) {
+        _ if method == Method::POST => MemberId(0), // made below, of what comes in the body
+        _ if rest.is_empty() => {
             return Routed::Now(named(doors, answer::method_not_allowed(None)));
         }
-        Change::Update | Change::Remove => match parse_id(rest) {
-            Some(id) => Some(id),
-            None => return Routed::Now(named(doors, no_such_member(rest))),
-        },
+        None => return Routed::Now(named(doors, no_such_member(rest))),
+        Some(id) => id,
     };
-    if change == Change::Remove {
-        return Routed::Now(named(doors, refuse_change(doors, change, of, &[])));
-    }
-    if let Err(refusal) = check_content_type(request.head().headers().get(header::CONTENT_TYPE)) {
-        return Routed::Now(named(doors, refusal));
-    }
     let declared = body::declared_len(request.head());
     let payload = request.take_payload();
     let doors = Arc::clone(doors);
+    if method == Method::DELETE {
+        return Routed::later(async move {
+            body::discard(payload, declared).await;
+            named(&doors, change(&doors, MemberChange::Remove { id: of }).await)
+        });
+    }
+    let checked = check_content_type(request.head().headers().get(header::CONTENT_TYPE));
     Routed::later(async move {
+        if let Err(refusal) = checked {
+            body::discard(payload, declared).await;
+            return named(&doors, refusal);
+        }
         let body = body::read(payload, declared, doors.settings.max_request_bytes).await;
-        let urls = body.map_err(|error| error.to_string()).and_then(|body| peer_urls(&body));
-        let answer = match urls {
-            Ok(urls) => refuse_change(&doors, change, of, &urls),
-            Err(why) => answer::message(StatusCode::BAD_REQUEST, why.as_bytes()),
+        let asked = body.map_err(|error| error.to_string()).and_then(|body| parse(&body));
+        let Asked { peer_urls, learner } = match asked {
+            Ok(asked) => asked,
+            Err(why) => {
+                return named(&doors, answer::message(StatusCode::BAD_REQUEST, why.as_bytes()));
+            }
         };
-        named(&doors, answer)
+        let asked = if method == Method::POST {
+            let seconds = wall_clock().0 / 1_000_000_000;
+            let id = identity::added_member_id(&peer_urls, seconds);
+            MemberChange::Add { id, peer_urls, learner }
+        } else {
+            MemberChange::Update { id: of, peer_urls }
+        };
+        named(&doors, change(&doors, asked).await)
     })
 }
 
@@ -65,13 +92,6 @@ pub fn machines(doors: &Doors) -> Answer {
         state.members().iter().flat_map(|m| m.client_urls.iter().map(String::as_str)).collect();
     urls.sort_unstable();
     answer::text(StatusCode::OK, urls.join(", "))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Add,
-    Update,
-    Remove,
 }
 
 fn named(doors: &Doors, mut answer: Answer) -> Answer {
@@ -126,6 +146,9 @@ fn push_member(out: &mut Vec<u8>, member: &Member) {
         }
         out.push(b']');
     }
+    if member.learner {
+        out.extend_from_slice(br#","isLearner":true"#);
+    }
     out.push(b'}');
 }
 
@@ -140,31 +163,116 @@ fn no_such_member(id: &[u8]) -> Answer {
     answer::message(StatusCode::NOT_FOUND, &[b"No such member: ", id].concat())
 }
 
-/// What etcd would refuse too, and otherwise that this version does not do it.
-fn refuse_change(doors: &Doors, change: Change, of: Option<MemberId>, urls: &[String]) -> Answer {
+/// Why a change was not made.
+enum Refusal {
+    /// It is not valid.
+    Invalid(MemberError),
+    /// It could cost the quorum.
+    Unsafe(Unsafe),
+    /// It did not get through the log.
+    Log(V2Error),
+}
+
+/// Has a change applied, and says what the client is told.
+async fn change(doors: &Doors, change: MemberChange) -> Answer {
+    match try_change(doors, change.clone()).await {
+        Ok(()) => match change {
+            MemberChange::Add { id, peer_urls, learner } => {
+                let (name, client_urls) = (String::new(), Vec::new());
+                let added = Member { id, name, peer_urls, client_urls, learner };
+                let mut body = Vec::new();
+                push_member(&mut body, &added);
+                body.push(b'\n');
+                answer::json(StatusCode::CREATED, body)
+            }
+            _ => answer::empty(StatusCode::NO_CONTENT),
+        },
+        Err(refusal) => refused(&change, &refusal),
+    }
+}
+
+async fn try_change(doors: &Doors, change: MemberChange) -> Result<(), Refusal> {
+    is_wise(doors, &change)?;
+    is_valid(doors, &change).await?;
+    match propose(doors, Command::Members(change)).await.map_err(Refusal::Log)? {
+        Applied::Members(result) => result.map_err(Refusal::Invalid),
+        applied => unreachable!("a change of members is answered as one, not by {applied:?}"),
+    }
+}
+
+/// What could do harm is refused by what this member sees now, as etcd does.
+fn is_wise(doors: &Doors, change: &MemberChange) -> Result<(), Refusal> {
     let state = doors.published.state.load();
-    if let Some(id) = of {
-        let Some(member) = find(&state, id) else {
-            return no_such_member(format!("{id:x}").as_bytes());
+    let membership = state.membership();
+    if doors.settings.strict_reconfig_check {
+        let (own, peers) = (doors.published.identity.member_id, doors.published.peers.load());
+        let steady_since = wall_clock().0.saturating_sub(HEALTHY_AFTER.as_nanos() as u64);
+        let answers = |id| match peers.get(&id).and_then(|peer| peer.active_since()) {
+            None => Answers::No,
+            Some(since) if since < steady_since => Answers::Steadily,
+            Some(_) => Answers::Lately,
         };
-        if change == Change::Update && member.peer_urls == urls {
-            return answer::empty(StatusCode::NO_CONTENT); // what it has already
+        let seen = Seen { membership, own, answers };
+        let safe = match change {
+            MemberChange::Add { learner, .. } => seen.may_add(*learner),
+            MemberChange::Remove { id } => seen.may_remove(*id),
+            MemberChange::Promote { .. } => seen.may_promote(),
+            MemberChange::Update { .. } => Ok(()),
+        };
+        safe.map_err(Refusal::Unsafe)?;
+    }
+    let learners = membership.learners().count();
+    match change {
+        MemberChange::Add { learner: true, .. } if learners >= doors.settings.max_learners => {
+            Err(Refusal::Invalid(MemberError::TooManyLearners))
         }
+        _ => Ok(()),
     }
-    if change == Change::Remove && state.members().len() == 1 {
-        // The only member stays, in etcd's words.
-        return answer::message(StatusCode::INTERNAL_SERVER_ERROR, b"Internal Server Error");
+}
+
+/// What is not valid would be refused when it is applied: nothing of that need go through the log. But
+/// this member may be behind, so it looks twice. A change that is under way may yet make a valid one
+/// invalid.
+async fn is_valid(doors: &Doors, change: &MemberChange) -> Result<(), Refusal> {
+    let check = || doors.published.state.load().membership().check(change);
+    if check().is_err() {
+        read_index(doors).await.map_err(Refusal::Log)?;
     }
-    let taken = state
-        .members()
-        .iter()
-        .filter(|member| Some(member.id) != of)
-        .any(|member| member.peer_urls.iter().any(|url| urls.contains(url)));
-    if taken && change != Change::Remove {
-        return answer::message(StatusCode::CONFLICT, b"membership: peerURL exists");
-    }
-    let text = b"membership changes are not supported by this version";
-    answer::message(StatusCode::NOT_IMPLEMENTED, text)
+    check().map_err(Refusal::Invalid)
+}
+
+/// The words are etcd's, which says no more than "Internal Server Error" to most. The log says why.
+fn refused(change: &MemberChange, refusal: &Refusal) -> Answer {
+    let why: &dyn std::fmt::Display = match refusal {
+        Refusal::Invalid(error) => error,
+        Refusal::Unsafe(error) => error,
+        Refusal::Log(error) => error,
+    };
+    tracing::warn!(%why, ?change, "the membership was not changed");
+    let (status, text) = match (refusal, change) {
+        (
+            Refusal::Invalid(
+                MemberError::IdExists | MemberError::PeerUrlExists | MemberError::TooManyLearners,
+            ),
+            _,
+        ) => (StatusCode::CONFLICT, why.to_string()),
+        (Refusal::Invalid(MemberError::IdRemoved), MemberChange::Remove { id }) => {
+            (StatusCode::GONE, format!("Member permanently removed: {id:x}"))
+        }
+        (
+            Refusal::Invalid(MemberError::IdNotFound),
+            MemberChange::Remove { id } | MemberChange::Update { id, .. },
+        ) => return no_such_member(format!("{id:x}").as_bytes()),
+        (Refusal::Log(V2Error::Busy), _) => {
+            let mut answer =
+                answer::message(StatusCode::SERVICE_UNAVAILABLE, why.to_string().as_bytes());
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            return answer;
+        }
+        (Refusal::Log(V2Error::Stopped), _) => (StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error".to_owned()),
+    };
+    answer::message(status, text.as_bytes())
 }
 
 fn check_content_type(value: Option<&header::HeaderValue>) -> Result<(), Answer> {
@@ -184,10 +292,19 @@ fn check_content_type(value: Option<&header::HeaderValue>) -> Result<(), Answer>
 struct MemberRequest {
     #[serde(default, rename = "peerURLs")]
     peer_urls: Vec<String>,
+    #[serde(default, rename = "isLearner")]
+    learner: bool,
 }
 
-/// The URLs of a request, sorted, or what is wrong with them, in etcd's words where it has some.
-fn peer_urls(body: &[u8]) -> Result<Vec<String>, String> {
+/// What a request says of a member.
+struct Asked {
+    /// Sorted.
+    peer_urls: Vec<String>,
+    learner: bool,
+}
+
+/// Reads a request, or says what is wrong with it, in etcd's words where it has some.
+fn parse(body: &[u8]) -> Result<Asked, String> {
     let request: MemberRequest = serde_json::from_slice(body).map_err(|error| {
         if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
     })?;
@@ -201,7 +318,7 @@ fn peer_urls(body: &[u8]) -> Result<Vec<String>, String> {
         urls.push(url.to_owned());
     }
     urls.sort_unstable();
-    Ok(urls)
+    Ok(Asked { peer_urls: urls, learner: request.learner })
 }
 
 fn check_url(url: &str) -> Result<(), String> {
@@ -246,10 +363,12 @@ mod tests {
             (r#"{"peerURLs":["a:1"]}"#, Err("URL scheme must be http, https, unix, or unixs: a:1")),
             (r#"{"peerURLs":[" http://b:2","http://[::1]:1"]}"#, Ok("http://[::1]:1 http://b:2")),
         ] {
-            let urls = peer_urls(body.as_bytes()).map(|urls| urls.join(" "));
+            let urls = parse(body.as_bytes()).map(|asked| asked.peer_urls.join(" "));
             assert_eq!(urls, expected.map(str::to_owned).map_err(str::to_owned), "{body}");
         }
-        assert!(peer_urls(br#"{"peerURLs":3}"#).is_err());
+        assert!(parse(br#"{"peerURLs":3}"#).is_err());
+        let learner = parse(br#"{"peerURLs":["http://a:1"],"isLearner":true,"name":"x"}"#);
+        assert!(learner.is_ok_and(|asked| asked.learner));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The v2 door: plain HTTP and JSON, as etcd 3.4 answers with `--enable-v2`.
 
 pub mod auth;
+pub mod consensus;
 pub mod error;
 pub mod event;
 pub mod form;

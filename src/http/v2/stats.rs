@@ -1,6 +1,6 @@
 //! `/v2/stats/{self,leader,store}`.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use actix_http::StatusCode;
 
@@ -11,11 +11,13 @@ use crate::{
         answer::{self, Answer},
         json,
     },
+    published::RoundTrips,
     storage::v2_tree::stats::{Tally, V2Stats},
-    types::UnixNanos,
+    types::{MemberId, UnixNanos},
 };
 
-/// `/v2/stats/self`. The append counters count traffic with peers: a single member has none.
+/// `/v2/stats/self`. The append counters count traffic with peers: a single member has none. etcd's
+/// rates of the last second are left out, as etcd leaves them out of a member without traffic.
 pub fn own(doors: &Doors) -> Answer {
     let published = &doors.published;
     let leader = published.raft.leader();
@@ -36,7 +38,11 @@ pub fn own(doors: &Doors) -> Answer {
         }
         None => body.extend_from_slice(br#"","uptime":"0s","startTime":"0001-01-01T00:00:00Z"#),
     }
-    body.extend_from_slice(br#""},"recvAppendRequestCnt":0,"sendAppendRequestCnt":0}"#);
+    let received = published.raft.appends_received.load(Ordering::Relaxed);
+    let sent = published.raft.appends_sent.load(Ordering::Relaxed);
+    let appends =
+        format!(r#""}},"recvAppendRequestCnt":{received},"sendAppendRequestCnt":{sent}}}"#);
+    body.extend_from_slice(appends.as_bytes());
     answer::json(StatusCode::OK, body)
 }
 
@@ -45,8 +51,41 @@ pub fn leader(doors: &Doors) -> Answer {
     if !doors.published.is_leader() {
         return answer::message(StatusCode::FORBIDDEN, b"not current leader");
     }
+    let peers = doors.published.peers.load();
+    let followers = peers.iter().map(|(id, peer)| {
+        (format!("{id:x}"), peer.round_trips(), peer.sent_failures.load(Ordering::Relaxed))
+    });
     let id = doors.published.identity.member_id;
-    answer::json(StatusCode::OK, format!(r#"{{"leader":"{id:x}","followers":{{}}}}"#))
+    answer::json(StatusCode::OK, following(id, followers.collect()))
+}
+
+/// The answer of a leader with these followers: id, round trips, failures.
+fn following(leader: MemberId, mut followers: Vec<(String, RoundTrips, u64)>) -> String {
+    followers.sort_by(|a, b| a.0.cmp(&b.0)); // as text, as etcd's map is
+    let follower = |(id, trips, failures): (String, RoundTrips, u64)| {
+        let millis = |time: Duration| time.as_nanos() as f64 / 1e6;
+        let count = trips.count.max(1) as f64;
+        let average = trips.sum / count;
+        let deviation = (trips.sum_of_squares / count - average * average).max(0.0).sqrt();
+        // As etcd: where nothing was measured the shortest time is the longest that there can be.
+        let minimum = if trips.count == 0 { i64::MAX as f64 } else { millis(trips.min) };
+        format!(
+            concat!(
+                r#""{}":{{"latency":{{"current":{},"average":{},"standardDeviation":{},"#,
+                r#""minimum":{},"maximum":{}}},"counts":{{"fail":{},"success":{}}}}}"#,
+            ),
+            id,
+            millis(trips.current),
+            average * 1e3,
+            deviation * 1e3,
+            minimum,
+            millis(trips.max),
+            failures,
+            trips.count,
+        )
+    };
+    let followers: Vec<String> = followers.into_iter().map(follower).collect();
+    format!(r#"{{"leader":"{leader:x}","followers":{{{}}}}}"#, followers.join(","))
 }
 
 /// `/v2/stats/store`.
@@ -83,6 +122,27 @@ fn push_member(body: &mut Vec<u8>, name: &str, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::published::PeerFigures;
+
+    #[test]
+    fn followers_in_milliseconds() {
+        assert_eq!(following(MemberId(10), Vec::new()), r#"{"leader":"a","followers":{}}"#);
+        let peer = PeerFigures::default();
+        peer.note_round_trip(Duration::from_secs(3));
+        peer.note_round_trip(Duration::from_secs(1));
+        let followers = vec![
+            ("b".to_owned(), RoundTrips::default(), 7),
+            ("1f".to_owned(), peer.round_trips(), 0),
+        ];
+        let expected = concat!(
+            r#"{"leader":"a","followers":{"#,
+            r#""1f":{"latency":{"current":1000,"average":2000,"standardDeviation":1000,"minimum":1000,"#,
+            r#""maximum":3000},"counts":{"fail":0,"success":2}},"#,
+            r#""b":{"latency":{"current":0,"average":0,"standardDeviation":0,"#,
+            r#""minimum":9223372036854776000,"maximum":0},"counts":{"fail":7,"success":0}}}}"#,
+        );
+        assert_eq!(following(MemberId(10), followers), expected);
+    }
 
     #[test]
     fn members_in_etcds_order() {

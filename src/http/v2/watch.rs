@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     error::{V2Error, set_indexes},
     event,
+    keys::is_corrupt,
 };
 use crate::{
     actors::{
@@ -215,6 +216,7 @@ async fn subscribe_to(doors: &Arc<Doors>, subscribe: Subscribe) -> Result<Subscr
         Err(SubscribeError::Compacted { .. }) => {
             Err(cleared(&doors.published.state.load(), after.next()))
         }
+        Err(SubscribeError::Corrupt) => Err(V2Error::Corrupt),
     }
 }
 
@@ -242,6 +244,9 @@ impl Streaming {
     async fn catch_up(&mut self) -> Result<(), V2Error> {
         while self.ahead.is_empty() && self.live.is_none() {
             let state = self.doors.published.state.load_full();
+            if is_corrupt(&self.doors, &state) {
+                return Err(V2Error::Corrupt);
+            }
             if self.next > state.revision {
                 drop(state);
                 self.live = Some(self.subscribe().await?);

@@ -7,6 +7,7 @@
 mod apply;
 pub mod codec;
 mod membership;
+pub mod reconfig;
 pub mod record;
 mod state;
 pub mod watch;
