@@ -17,10 +17,13 @@ use callboard::{
             peers::{Peers, PeersWiring},
             role::Pace,
         },
-        raft_node::host::FromPeer,
+        raft_node::FromPeer,
     },
     command::{Command, MemberChange, Proposal, ProposalId},
-    http::peer::{PeerDoors, server},
+    http::{
+        drain::DrainSignal,
+        peer::{PeerDoors, Refusals, Streams, server},
+    },
     published::{Identity, Published},
     storage::mvcc::{Member, Membership, State},
     types::{ClusterId, Index, MemberId, Term, UnixNanos},
@@ -113,9 +116,9 @@ fn node(
         idle_timeout: Duration::from_secs(5),
         snapshot: None,
         state_hash: None,
-        drain: Default::default(),
-        streams: Default::default(),
-        refusals: Default::default(),
+        drain: DrainSignal::default(),
+        streams: Streams::default(),
+        refusals: Refusals::default(),
     });
     server::serve(&doors, listener).unwrap();
     let (unreachable, told) = unbounded_channel();

@@ -17,12 +17,12 @@ use raft::eraftpb::{
 };
 
 use super::{
-    Propose, ProposeError, ReadError, ReadIndex,
+    FromPeer, Propose, ProposeError, ReadError, ReadIndex,
     role::{Effect, Input, ReadId, Role},
 };
 use crate::{
     actors::{
-        mailbox::{Ask, Gauge, Reply, Slot, courier},
+        mailbox::{Ask, Gauge, Reply, courier},
         peer::{Incoming, Network, Outgoing},
         store::{
             host::{ApplyBatch, FailWaiting, Install, Store},
@@ -434,18 +434,6 @@ impl Handler<StopTaking> for RaftNode {
         self.stopping = Some(reply);
         self.end_turn();
     }
-}
-
-/// From a peer.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct FromPeer {
-    /// Who.
-    pub from: MemberId,
-    /// What.
-    pub what: Incoming,
-    /// Its place in the mailbox of the peers' messages.
-    pub slot: Slot,
 }
 
 impl Handler<FromPeer> for RaftNode {
