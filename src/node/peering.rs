@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     http::{
         drain::DrainSignal,
-        peer::{PeerDoors, server},
+        peer::{PeerDoors, Refusals, Streams, server},
     },
     metrics::Metrics,
     published::Published,
@@ -117,8 +117,8 @@ impl Peering {
             snapshot: None,
             contact: Box::new(move |id, urls| to_raft.do_send(Contact { id, urls })),
             drain: DrainSignal::default(),
-            streams: Default::default(),
-            refusals: Default::default(),
+            streams: Streams::default(),
+            refusals: Refusals::default(),
         });
         for listener in listeners {
             listener.set_nonblocking(true)?; // what may fail fails here, where it is told

@@ -49,7 +49,7 @@ pub(super) async fn dial(url: &str, hello: &Hello) -> Result<Connected, Failure>
     let status = response.status();
     if status != StatusCode::SWITCHING_PROTOCOLS {
         let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
-        let text = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let text = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         driver.abort();
         let text = String::from_utf8_lossy(&text).trim().to_owned();
         return Err(Failure::Refused { status: status.as_u16(), text });

@@ -298,10 +298,10 @@ impl Outbox {
         match what {
             Outgoing::Raft(messages) => wire::encode_raft(&messages, &mut self.bytes),
             Outgoing::Forward(forward) => {
-                wire::encode(&PeerFrame::Forward(forward), &mut self.bytes)
+                wire::encode(&PeerFrame::Forward(forward), &mut self.bytes);
             }
             Outgoing::Refusal(refusal) => {
-                wire::encode(&PeerFrame::Refusal(refusal), &mut self.bytes)
+                wire::encode(&PeerFrame::Refusal(refusal), &mut self.bytes);
             }
             Outgoing::StateHash(hash) => wire::encode(&PeerFrame::StateHash(hash), &mut self.bytes),
             Outgoing::Snapshot(_) => {} // has a way of its own; see `Peers::send`

@@ -49,7 +49,7 @@ pub struct PeersWiring {
 pub struct Peers {
     wiring: PeersWiring,
     own_urls: Vec<String>,
-    peers: BTreeMap<MemberId, Peer>,
+    links: BTreeMap<MemberId, Peer>,
 }
 
 struct Peer {
@@ -68,7 +68,7 @@ const CALLERS_MAX: usize = 8;
 impl Peers {
     /// Of a member that knows no other yet.
     pub fn new(wiring: PeersWiring) -> Peers {
-        Peers { wiring, own_urls: Vec::new(), peers: BTreeMap::new() }
+        Peers { wiring, own_urls: Vec::new(), links: BTreeMap::new() }
     }
 
     fn open(&self, id: MemberId, urls: Vec<String>) -> Peer {
@@ -102,35 +102,33 @@ impl Peers {
 
 impl Peers {
     fn publish(&self) {
-        let figures = self.peers.iter().map(|(id, peer)| (*id, Arc::clone(&peer.figures)));
+        let figures = self.links.iter().map(|(id, peer)| (*id, Arc::clone(&peer.figures)));
         self.wiring.published.peers.store(Arc::new(figures.collect()));
     }
 }
 
 impl Network for Peers {
     fn send(&mut self, to: MemberId, what: Outgoing) {
-        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let Some(peer) = self.links.get_mut(&to) else { return };
         if let Outgoing::Snapshot(message) = what {
             (self.wiring.send_snapshot)(to, peer.urls.clone(), message);
             return;
         }
-        match self.wiring.gauge.take_slot() {
-            // The task ends only when this side is dropped, or with its arbiter.
-            Ok(slot) => _ = peer.errands.send(Errand::Send(what, slot)),
-            Err(_) => {
-                peer.figures.sent_failures.fetch_add(1, Ordering::Relaxed);
-                if !std::mem::replace(&mut peer.told_full, true) {
-                    (self.wiring.unreachable)(to);
-                }
-                return;
+        let Ok(slot) = self.wiring.gauge.take_slot() else {
+            peer.figures.sent_failures.fetch_add(1, Ordering::Relaxed);
+            if !std::mem::replace(&mut peer.told_full, true) {
+                (self.wiring.unreachable)(to);
             }
-        }
+            return;
+        };
         peer.told_full = false;
+        // The task ends only when this side is dropped, or with its arbiter.
+        _ = peer.errands.send(Errand::Send(what, slot));
     }
 
     fn members(&mut self, membership: &Membership) {
         let own = self.wiring.published.identity.member_id;
-        self.peers.retain(|id, peer| {
+        self.links.retain(|id, peer| {
             let known = membership.member(*id).is_some();
             let called = peer.called && !membership.removed().contains(id);
             peer.called &= !known;
@@ -140,10 +138,10 @@ impl Network for Peers {
             self.own_urls.clone_from(&member.peer_urls);
         }
         for member in membership.members().iter().filter(|member| member.id != own) {
-            match self.peers.get_mut(&member.id) {
+            match self.links.get_mut(&member.id) {
                 None => {
                     let peer = self.open(member.id, member.peer_urls.clone());
-                    self.peers.insert(member.id, peer);
+                    self.links.insert(member.id, peer);
                 }
                 Some(peer) if peer.urls != member.peer_urls => {
                     peer.urls.clone_from(&member.peer_urls);
@@ -157,12 +155,12 @@ impl Network for Peers {
 
     fn contact(&mut self, id: MemberId, urls: Vec<String>) {
         let own = self.wiring.published.identity.member_id;
-        let callers = self.peers.values().filter(|peer| peer.called).count();
-        if id == own || urls.is_empty() || self.peers.contains_key(&id) || callers >= CALLERS_MAX {
+        let callers = self.links.values().filter(|peer| peer.called).count();
+        if id == own || urls.is_empty() || self.links.contains_key(&id) || callers >= CALLERS_MAX {
             return;
         }
         let peer = Peer { called: true, ..self.open(id, urls) };
-        self.peers.insert(id, peer);
+        self.links.insert(id, peer);
         self.publish();
     }
 }

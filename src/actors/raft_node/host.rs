@@ -18,8 +18,7 @@ use raft::eraftpb::{
 };
 
 pub use inbox::{
-    Contact, Digested, FromPeer, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer,
-    Unreachable,
+    Contact, Digested, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer, Unreachable,
 };
 
 use super::{

@@ -73,3 +73,15 @@ pub enum ReadError {
     #[error("server stopped")]
     Stopping,
 }
+
+/// From a peer.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct FromPeer {
+    /// Who.
+    pub from: crate::types::MemberId,
+    /// What.
+    pub what: crate::actors::peer::Incoming,
+    /// Its place in the mailbox of the peers' messages.
+    pub slot: crate::actors::mailbox::Slot,
+}

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::drain::DrainSignal;
 use crate::{
-    actors::{mailbox::Gauge, raft_node::host::FromPeer},
+    actors::{mailbox::Gauge, raft_node::FromPeer},
     published::Published,
     types::MemberId,
     wire::Standing,

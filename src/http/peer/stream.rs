@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::PeerDoors;
 use crate::{
-    actors::{mailbox::Slot, peer::Incoming, raft_node::host::FromPeer},
+    actors::{mailbox::Slot, peer::Incoming, raft_node::FromPeer},
     published::PeerFigures,
     types::MemberId,
     wire::{self, Decoder, PeerFrame, Standing, check},

@@ -6,28 +6,16 @@ use std::sync::{Arc, atomic::Ordering};
 use actix::{Handler, Message};
 use raft::eraftpb::{self, MessageType::MsgAppend, SnapshotMetadata};
 
-use super::{super::role::Input, RaftNode};
+use super::{
+    super::{FromPeer, role::Input},
+    RaftNode,
+};
 use crate::{
-    actors::{
-        mailbox::Slot,
-        peer::{Incoming, Outgoing},
-    },
+    actors::peer::{Incoming, Outgoing},
     storage::mvcc::State,
     types::{Index, MemberId},
     wire::StateHash,
 };
-
-/// From a peer.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct FromPeer {
-    /// Who.
-    pub from: MemberId,
-    /// What.
-    pub what: Incoming,
-    /// Its place in the mailbox of the peers' messages.
-    pub slot: Slot,
-}
 
 impl Handler<FromPeer> for RaftNode {
     type Result = ();
