@@ -6,6 +6,13 @@
 //! docs/peer-protocol.md describes the bytes.
 
 pub mod check;
+pub mod decoder;
+pub mod error;
+pub mod frame;
+pub mod hello;
+pub mod message;
+pub mod pack;
+pub mod peer_frame;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,6 +21,10 @@ use crate::{
     command::ProposalId,
     types::{Index, Term},
 };
+pub use decoder::Decoder;
+pub use error::WireError;
+pub use hello::{Hello, HelloError, Standing};
+pub use peer_frame::{PeerFrame, encode, encode_raft, payload_max};
 
 /// Proposals on their way from the member that was asked to the leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
