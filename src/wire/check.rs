@@ -1,35 +1,3 @@
-<<<<<<< HEAD
-//! placeholder
-use crate::types::Index;
-use raft::{
-    Raft, Storage,
-    eraftpb::{Message, MessageType},
-};
-/// Verdict
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// ok
-    Pass,
-    /// no
-    Drop(&'static str),
-    /// lost
-    LostTail {
-        /// commit
-        commit: Index,
-    },
-}
-/// against
-pub fn against<T: Storage>(raft: &Raft<T>, message: &Message) -> Verdict {
-    let beyond = message.get_msg_type() == MessageType::MsgHeartbeat
-        && message.commit > raft.raft_log.last_index();
-    if beyond && message.term >= raft.term {
-        return Verdict::LostTail { commit: Index(message.commit) };
-    }
-    if message.to != raft.id {
-        return Verdict::Drop("not for this member");
-    }
-    Verdict::Pass
-=======
 //! Stands between a peer's message and the `raft` crate, which panics on what no sound member sends.
 //!
 //! [`form`] says what can be said of a message alone, [`against`] what depends on this member's state at
@@ -173,6 +141,9 @@ pub enum DropReason {
     /// A snapshot is being installed.
     #[error("a snapshot is being installed")]
     Installing,
+    /// A snapshot of what is applied here.
+    #[error("a snapshot that holds nothing new")]
+    NothingNew,
     /// It speaks of entries that this leader never had.
     #[error("beyond this leader's log")]
     BeyondLog,
@@ -377,6 +348,10 @@ fn judge<T: Storage>(raft: &Raft<T>, message: &Message) -> Result<Verdict, DropR
             let metadata = message.get_snapshot().get_metadata();
             let fits = !contradicts(log, metadata.index, metadata.term);
             require(fits, DropReason::Committed)?;
+            // The crate takes any that it has asked for. One that holds nothing new would be on its way to
+            // the disk and look as if it were there.
+            let asked = raft.pending_request_snapshot != 0;
+            require(!asked || metadata.index > log.applied, DropReason::NothingNew)?;
         }
         T::MsgRequestVoteResponse | T::MsgRequestPreVoteResponse if !follows && !leads => {
             // Who was asked for a vote was asked once everything was on disk; an answer that comes before
@@ -438,5 +413,8 @@ fn append<T: Storage>(log: &RaftLog<T>, message: &Message) -> Result<(), DropRea
 fn contradicts<T: Storage>(log: &RaftLog<T>, index: u64, term: u64) -> bool {
     let known = log.first_index() - 1..=log.committed;
     known.contains(&index) && !log.match_term(index, term)
->>>>>>> wire
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -89,7 +89,7 @@ fn entries(raft: &Raft<Store>, message: &Message, random: &mut Random) -> Vec<En
             0..9 if known != 0 => known,
             0..17 => message.term,
             17 => last_term,
-            18 => last_term + random.below(2),
+            18 => last_term.wrapping_add(random.below(2)),
             _ => random.below(4),
         };
         last_term = term;

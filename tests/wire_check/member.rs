@@ -111,6 +111,8 @@ pub struct Member {
     installing: Option<(u64, u64, u64)>,
     persisted: u64,
     pub outbox: Vec<Message>,
+    /// Whether it proposes changes of the membership.
+    pub changes: bool,
 }
 
 impl Member {
@@ -148,6 +150,7 @@ impl Member {
             installing: None,
             persisted: 0,
             outbox: Vec::new(),
+            changes: true,
         }
     }
 
@@ -177,7 +180,8 @@ impl Member {
             0..20 => self.tick(),
             20..27 | 30 if !leads => {} // the crate's own forwarding stays off
             20..25 => _ = self.node.propose(vec![], counter.to_be_bytes().to_vec()),
-            25..27 => self.propose_change(random),
+            25..27 if self.changes => self.propose_change(random),
+            25..27 => {}
             27..30 => self.node.read_index(counter.to_be_bytes().to_vec()),
             30 => self.node.transfer_leader(1 + random.below(4)),
             31 => self.node.report_unreachable(1 + random.below(4)),
@@ -186,8 +190,7 @@ impl Member {
                     random.pick(&[raft::SnapshotStatus::Finish, raft::SnapshotStatus::Failure]);
                 self.node.report_snapshot(1 + random.below(4), status);
             }
-            33 => _ = self.node.request_snapshot(),
-            34..36 => {
+            33..36 => {
                 let keep = random.below(5);
                 let applied = self.node.raft.raft_log.applied;
                 self.node.mut_store().compact(applied.saturating_sub(keep));

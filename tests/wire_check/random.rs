@@ -26,6 +26,6 @@ impl Random {
 
     /// Up to two less or more.
     pub fn near(&mut self, number: u64) -> u64 {
-        (number + self.below(5)).saturating_sub(2)
+        number.saturating_add(self.below(5)).saturating_sub(2)
     }
 }

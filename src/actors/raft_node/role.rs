@@ -262,7 +262,7 @@ impl Role {
         match check::against(&self.node.raft, &message) {
             Verdict::Pass => {}
             Verdict::Drop(_) => return,
-            Verdict::LostTail { commit } => return self.tail_is_lost(&message, commit),
+            Verdict::LostTail { commit } => return self.tail_is_lost(&message, Index(commit)),
         }
         let asks_for_vote = matches!(
             message.get_msg_type(),
