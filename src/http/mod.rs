@@ -30,6 +30,7 @@ pub mod host_names;
 pub mod json;
 pub mod log_level;
 pub mod path;
+pub mod peer;
 pub mod probes;
 pub mod route;
 pub mod scrape;

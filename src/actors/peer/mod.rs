@@ -2,6 +2,8 @@
 //! came from there; it promises nothing about delivery, for Raft sends again: when its mailbox is full, or
 //! the peer cannot be reached, messages are dropped and RaftNode is told, but never made to wait.
 
+pub mod snapshot_sender;
+
 use raft::eraftpb::Message;
 
 use crate::{
