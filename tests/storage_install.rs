@@ -13,7 +13,7 @@ use callboard::actors::snapshotter::host::metadata_of;
 use callboard::actors::snapshotter::receive::{Reception, Refused, Transfer};
 use callboard::actors::wal_writer::{Append, role::Role};
 use callboard::storage::data_dir::{DataDir, DataDirError};
-use callboard::storage::disk::Disk;
+use callboard::storage::disk::{Disk, DiskError};
 use callboard::storage::mvcc::{Member, State};
 use callboard::storage::recovery::{self, Recovered, RecoveryError};
 use callboard::storage::sim_disk::{Crash, SimDisk};
@@ -28,6 +28,8 @@ use storage_common::{ROOT, options, snap_dir, wal_dir, wal_meta};
 enum Failure {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     #[error(transparent)]
@@ -118,9 +120,14 @@ fn peers_snapshot() -> (Vec<u8>, Transfer, Message) {
     (bytes.clone(), Transfer { name: meta.name(), len: bytes.len() as u64, head_crc: 0 }, message)
 }
 
-/// What was acknowledged: the last index whose batch was synced.
-#[derive(Default)]
-struct Acked(u64);
+/// What was acknowledged last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Acked {
+    Nothing,
+    OwnLog,
+    Snapshot,
+    EntriesAfterIt,
+}
 
 /// A member with a log of its own, `own` entries of which 3 are committed, that receives and installs the
 /// snapshot, and then gets entries after it.
@@ -130,7 +137,7 @@ fn live(disk: &SimDisk, own: u64, acked: &mut Acked) -> Result<(), Failure> {
     let mut writer = Writer::new(wal, Index(0));
     let entries = (1..=own).map(|index| entry(index, 1)).collect();
     writer.write(None, entries, (1, 3.min(own)))?;
-    acked.0 = own;
+    *acked = Acked::OwnLog;
 
     let (bytes, transfer, message) = peers_snapshot();
     let snapshots = SnapshotDir::new(shared(disk), &snap_dir());
@@ -146,32 +153,30 @@ fn live(disk: &SimDisk, own: u64, acked: &mut Acked) -> Result<(), Failure> {
     // Snapshotter may have taken the published state before the batch with the mark is written.
     writer.role.snapshotted(SnapshotMark { installed: false, ..mark }, mark.index)?;
     writer.write(Some(mark), Vec::new(), (3, 20))?;
-    acked.0 = 20;
+    *acked = Acked::Snapshot;
     assert_eq!(writer.role.snapshot(), Index(20));
     writer.role.snapshotted(SnapshotMark { installed: false, ..mark }, mark.index)?;
     writer.write(None, (21..=23).map(|index| entry(index, 3)).collect(), (3, 22))?;
-    acked.0 = 23;
+    *acked = Acked::EntriesAfterIt;
     Ok(())
 }
 
-fn check(disk: &SimDisk, own: u64, acked: u64, what: &str) -> (Recovered, Wal) {
+fn check(disk: &SimDisk, own: u64, acked: Acked, what: &str) -> (Recovered, Wal) {
     let (found, wal) = start(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     let applied = found.state.applied_index.0;
     let last = applied + found.entries.len() as u64;
     assert!(found.hard_state.commit.0 >= applied, "{what}");
     if applied < 20 {
-        assert!(acked < 20, "{what}: an installed snapshot is lost");
-        assert!(applied <= 3 && last <= own && last >= acked.min(own), "{what}: {applied}, {last}");
+        assert!(acked < Acked::Snapshot, "{what}: an installed snapshot is lost");
+        assert!(applied <= 3 && last <= own, "{what}: {applied}, {last}");
+        assert!(last == own || acked < Acked::OwnLog, "{what}: {last} of {own}");
         assert!(found.entries.iter().all(|entry| entry.term == Term(1)), "{what}");
     } else {
         assert!(found.snapshot.as_ref().is_some_and(|meta| meta.index == Index(20)), "{what}");
         assert!(found.hard_state.term >= Term(3), "{what}");
-        // Entries of the log that it replaced are gone, but for those that may follow it: term 1 cannot.
-        assert!(last >= acked || acked <= own, "{what}: {last} of {acked}");
-        assert!(applied <= 23, "{what}");
-        if acked >= 20 {
-            assert!(found.entries.iter().all(|entry| entry.term == Term(3)), "{what}");
-        }
+        assert!(last == 23 || acked < Acked::EntriesAfterIt, "{what}: {last}");
+        // Nothing is left of the log that it replaced.
+        assert!(found.entries.iter().all(|entry| entry.term == Term(3)), "{what}");
     }
     (found, wal)
 }
@@ -182,10 +187,10 @@ fn stopped_at_every_step_the_old_state_or_the_new_one_is_whole() {
     // The log ends before the snapshot, where it does, and after it with other entries.
     for own in [0, 5, 20, 30] {
         let whole = SimDisk::new();
-        live(&whole, own, &mut Acked::default()).unwrap();
+        live(&whole, own, &mut Acked::Nothing).unwrap();
         let steps = whole.steps();
         for step in 0..=steps {
-            let mut acked = Acked::default();
+            let mut acked = Acked::Nothing;
             let stopped = SimDisk::new();
             stopped.stop_at(step);
             assert_eq!(live(&stopped, own, &mut acked).is_ok(), step == steps);
@@ -197,7 +202,7 @@ fn stopped_at_every_step_the_old_state_or_the_new_one_is_whole() {
                 let disk = stopped.fork();
                 disk.crash(crash);
                 disk.heal();
-                let (found, wal) = check(&disk, own, acked.0, &what);
+                let (found, wal) = check(&disk, own, acked, &what);
                 let is_new = found.state.applied_index >= Index(20);
                 cases += 1;
                 (old, new) = (old + u64::from(!is_new), new + u64::from(is_new));
