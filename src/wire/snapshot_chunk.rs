@@ -93,11 +93,10 @@ impl ChunkDecoder {
         let header = Header::decode(header, OFFSET_LEN + CHUNK_BYTES_MAX)?;
         let Header { kind, version, len, .. } = header;
         match (kind, version) {
-            (CHUNK, VERSION) => {}
             (END, VERSION) if len > END_BYTES_MAX => {
                 return Err(WireError::TooLong { len, max: END_BYTES_MAX });
             }
-            (END, VERSION) => {}
+            (CHUNK | END, VERSION) => {}
             _ => return Err(WireError::Unknown { kind, version }),
         }
         if self.buffer.len() < HEADER_LEN + len {

@@ -197,9 +197,8 @@ impl Snapshotter {
 pub fn metadata_of(meta: &SnapshotMeta) -> SnapshotMetadata {
     let ids = |members: &[MemberId]| members.iter().map(|id| id.0).collect::<Vec<_>>();
     let conf_state = &meta.conf_state;
-    let mut metadata = SnapshotMetadata::default();
-    metadata.index = meta.index.0;
-    metadata.term = meta.term.0;
+    let (index, term) = (meta.index.0, meta.term.0);
+    let mut metadata = SnapshotMetadata { index, term, ..SnapshotMetadata::default() };
     metadata.set_conf_state(ConfState {
         voters: ids(&conf_state.voters),
         learners: ids(&conf_state.learners),
