@@ -29,7 +29,7 @@ use crate::{
         mailbox::{Gauge, Mailbox, Reply},
         raft_node::{
             Propose, ProposeError, ReadIndex,
-            host::{Digested, Persisted, RaftNode, StopTaking, Transfer, Wiring},
+            host::{Digested, Persisted, RaftNode, SnapshotTaken, StopTaking, Transfer, Wiring},
             role::Role as RaftRole,
         },
         snapshotter::{self, host::Snapshotter, role::Policy},
@@ -330,6 +330,7 @@ impl Core {
         };
         let removed = Arc::new(Notify::new());
         let (append, wal_control, inbox) = wal_writer::host::channels(gauges.wal_writer);
+        let (snapshot_orders, orders) = crossbeam_channel::bounded(gauges.snapshotter);
         let raft_node = {
             let wiring = Wiring {
                 store: store.clone(),
@@ -338,7 +339,10 @@ impl Core {
                 wal_figures: Arc::clone(&wal_figures),
                 published: Arc::clone(&published),
                 network: Box::new(peering.peers()),
-                want_snapshot: Box::new(|_| {}),
+                want_snapshot: snapshotter::for_peers(
+                    snapshot_orders.clone(),
+                    Arc::clone(&snapshotter_gauge),
+                ),
                 removed: {
                     let removed = Arc::clone(&removed);
                     Box::new(move || removed.notify_one())
@@ -370,7 +374,7 @@ impl Core {
         };
         let wal_thread = wal_writer::host::spawn(WalRole::new(wal, snapshot_index), inbox, outbox)
             .map_err(system("starting the WAL writer"))?;
-        let (snapshot_orders, orders) = crossbeam_channel::bounded(gauges.snapshotter);
+        let taken = raft_node.clone();
         let snapshot_thread = Snapshotter {
             disk: Arc::clone(disk),
             dir: snapshots,
@@ -383,6 +387,7 @@ impl Core {
             published: Arc::clone(&published),
             wal: Arc::clone(&wal_figures),
             wal_writer: wal_control.clone(),
+            taken: Box::new(move |metadata| taken.do_send(SnapshotTaken(metadata))),
             metrics: Arc::clone(metrics),
         }
         .spawn(orders)
@@ -539,11 +544,15 @@ impl Core {
             tracing::warn!("stopping with proposals that are not committed");
         }
         self.peering.stop();
-        let slot = self.snapshotter_gauge.take_slot();
-        if let Ok(slot) = slot {
-            let order = snapshotter::Order::Stop;
-            _ = self.snapshotter.try_send(snapshotter::Ordered { order, slot });
-        }
+        // RaftNode keeps an end of this channel too: only the order ends the thread.
+        let slot = loop {
+            match self.snapshotter_gauge.take_slot() {
+                Ok(slot) => break slot,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        let order = snapshotter::Order::Stop;
+        _ = self.snapshotter.try_send(snapshotter::Ordered { order, slot });
         drop(self.snapshotter);
         _ = self.wal_control.send(Control::Stop);
         let threads = self.threads;

@@ -115,7 +115,7 @@ fn node(
         payload_max: 4 << 20,
         idle_timeout: Duration::from_secs(5),
         snapshot: None,
-        state_hash: None,
+        contact: Box::new(|_, _| {}),
         drain: DrainSignal::default(),
         streams: Streams::default(),
         refusals: Refusals::default(),

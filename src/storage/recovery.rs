@@ -12,7 +12,8 @@ use super::{
     snapshot::{InvalidSnapshot, SnapshotDir, SnapshotError, SnapshotMeta},
     state_file::{self, StateFileError},
     wal::{
-        Entry, HardState, Record, RecoveryReport, Wal, WalError, WalMeta, WalOptions, WalReplay,
+        Entry, HardState, Record, RecoveryReport, SnapshotMark, Wal, WalBatch, WalError, WalMeta,
+        WalOptions, WalReplay,
     },
 };
 use crate::{
@@ -91,7 +92,7 @@ pub fn read(
     genesis: impl FnOnce(&WalMeta) -> State,
     on_progress: impl FnMut(Stage),
 ) -> Result<Recovered, RecoveryError> {
-    read_and_open(disk, wal_dir, snapshots, options, genesis, on_progress).map(|(found, _)| found)
+    read_and_open(disk, wal_dir, snapshots, options, genesis, on_progress).map(|(found, ..)| found)
 }
 
 /// Reads everything, then opens the log for appending: its torn tail is cut off, snapshots that do not
@@ -105,9 +106,16 @@ pub fn recover(
     on_progress: impl FnMut(Stage),
 ) -> Result<(Recovered, Wal), RecoveryError> {
     snapshots.prepare()?;
-    let (recovered, replay) =
+    let (recovered, replay, replaced) =
         read_and_open(disk, wal_dir, snapshots, options, genesis, on_progress)?;
-    let (wal, _) = replay.finish()?;
+    let (mut wal, _) = replay.finish()?;
+    if let Some(meta) = recovered.snapshot.as_ref().filter(|_| replaced) {
+        // The crash came after a peer's snapshot had its name and before its mark was written. Without
+        // one the next start could not tell what follows the snapshot from the log before it.
+        let mark = SnapshotMark { index: meta.index, term: meta.term, installed: true };
+        wal.append(&WalBatch { snapshot_mark: Some(mark), ..WalBatch::default() })?;
+        wal.sync()?;
+    }
     for invalid in &recovered.invalid {
         snapshots.set_aside(invalid.name)?;
     }
@@ -121,7 +129,7 @@ fn read_and_open(
     options: WalOptions,
     genesis: impl FnOnce(&WalMeta) -> State,
     mut on_progress: impl FnMut(Stage),
-) -> Result<(Recovered, WalReplay), RecoveryError> {
+) -> Result<(Recovered, WalReplay, bool), RecoveryError> {
     let newest = snapshots.newest_valid()?;
     let loaded = match &newest.snapshot {
         Some(meta) => {
@@ -172,7 +180,7 @@ fn read_and_open(
         report,
         replayed: applied.0 - from.0,
     };
-    Ok((recovered, replay))
+    Ok((recovered, replay, log.replaced))
 }
 
 /// A log that lacks its snapshot is not at fault if that snapshot is there and does not check.
@@ -193,11 +201,13 @@ struct Applier {
     from: Index,
     from_term: Term,
     pending: VecDeque<Entry>,
+    /// What is read now is the log that an installed snapshot replaced.
+    replaced: bool,
 }
 
 impl Applier {
     fn new(state: State, from: Index, from_term: Term) -> Self {
-        Applier { state, from, from_term, pending: VecDeque::new() }
+        Applier { state, from, from_term, pending: VecDeque::new(), replaced: false }
     }
 
     fn take(&mut self, record: Record) -> Result<(), RecoveryError> {
@@ -207,10 +217,10 @@ impl Applier {
                 let applied = self.state.applied_index;
                 let keep = entry.index.0.saturating_sub(applied.0 + 1) as usize;
                 self.pending.truncate(keep);
-                if entry.index > applied {
+                if entry.index <= self.from {
+                    self.replaced = entry.index == self.from && entry.term != self.from_term;
+                } else if entry.index > applied && !self.replaced {
                     self.pending.push_back(entry);
-                } else if entry.index == self.from && entry.term != self.from_term {
-                    self.pending.clear(); // the log that an installed snapshot replaced
                 }
                 Ok(())
             }
@@ -218,6 +228,7 @@ impl Applier {
             Record::SnapshotMark(mark) => {
                 if mark.installed {
                     self.pending.clear();
+                    self.replaced = false;
                 }
                 Ok(())
             }

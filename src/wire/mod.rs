@@ -13,6 +13,7 @@ pub mod hello;
 pub mod message;
 pub mod pack;
 pub mod peer_frame;
+pub mod snapshot_chunk;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@ mod dial;
 mod host;
 pub mod peers;
 pub mod role;
+pub mod snapshot_sender;
 
 use raft::eraftpb::Message;
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
+use raft::eraftpb::{ConfState, SnapshotMetadata};
 
 use super::{
     Order, Ordered,
@@ -18,11 +19,11 @@ use crate::{
     published::Published,
     storage::{
         disk::Disk,
-        snapshot::{SnapshotDir, SnapshotError},
+        snapshot::{SnapshotDir, SnapshotError, SnapshotMeta},
         state_file,
         wal::SnapshotMark,
     },
-    types::Index,
+    types::{Index, MemberId},
 };
 
 /// How far the thread stands back for others (of 19).
@@ -47,6 +48,8 @@ pub struct Snapshotter {
     pub wal: Arc<WalFigures>,
     /// Who is told of a new snapshot.
     pub wal_writer: Sender<Control>,
+    /// RaftNode is told here of each that can be sent: the newest at the start, then each new one.
+    pub taken: Box<dyn Fn(SnapshotMetadata) + Send>,
     /// Histograms.
     pub metrics: Arc<Metrics>,
 }
@@ -68,11 +71,18 @@ impl Snapshotter {
     fn run(&self, inbox: &Receiver<Ordered>) {
         let mut last = Index(self.wal.snapshot_index.load(Ordering::Acquire));
         let mut failed_at: Option<Instant> = None;
+        self.offer_newest(Index(0));
         for Ordered { order, slot } in inbox {
             drop(slot);
+            self.adopt(&mut last);
             let reply = match order {
                 Order::Stop => return,
                 Order::Take(reply) => Some(reply),
+                Order::TakeForPeer(index) if self.offer_newest(index) => continue,
+                Order::TakeForPeer(_) if failed_at.is_some_and(|at| at.elapsed() < RETRY) => {
+                    continue;
+                }
+                Order::TakeForPeer(_) => None,
                 // Until WalWriter has noted the last one, it still counts the log from before.
                 Order::Consider if self.wal.snapshot_index.load(Ordering::Acquire) != last.0 => {
                     continue;
@@ -103,6 +113,63 @@ impl Snapshotter {
         }
     }
 
+    /// A snapshot that a peer sent is installed: this thread goes on from it as from one of its own.
+    /// Until RaftNode had it written to the log nothing is let go, for it may never be used.
+    fn adopt(&self, last: &mut Index) {
+        let installed = Index(self.wal.snapshot_index.load(Ordering::Acquire));
+        if installed <= *last {
+            return;
+        }
+        *last = installed;
+        match self.dir.list() {
+            Ok(names) => {
+                if let Some(name) = names.iter().find(|name| name.index == installed) {
+                    let mark =
+                        SnapshotMark { index: name.index, term: name.term, installed: false };
+                    self.let_go(mark);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "old snapshots were not removed; tried again with the next");
+            }
+        }
+    }
+
+    /// Tells RaftNode of the newest snapshot; false if there is none after `index`.
+    fn offer_newest(&self, index: Index) -> bool {
+        // One that came from a peer and is not installed is passed over: its entries are not here.
+        let applied = self.published.state.load().applied_index;
+        let names = self.dir.list().unwrap_or_default();
+        let newest = names.into_iter().find(|name| name.index <= applied);
+        let Some(name) = newest.filter(|name| name.index >= index) else { return false };
+        match self.dir.open(name) {
+            Ok(reader) => {
+                (self.taken)(metadata_of(reader.meta()));
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the newest snapshot cannot be offered to peers");
+                false
+            }
+        }
+    }
+
+    /// Removes the snapshots that are too many; then WalWriter lets go of what none of the rest needs.
+    fn let_go(&self, mark: SnapshotMark) {
+        let keep = if self.keep == 0 { usize::MAX } else { self.keep };
+        // The snapshot is there even if an old one could not be removed: WalWriter must hear of it, or
+        // no other would ever be considered. It lets go of nothing that the old ones need.
+        let release = match self.dir.retain(keep) {
+            Ok(oldest) => oldest.map_or(mark.index, |name| name.index.min(mark.index)),
+            Err(error) => {
+                tracing::warn!(%error, "old snapshots were not removed; tried again with the next");
+                Index(0)
+            }
+        };
+        // Fails only when the member is stopping: then the next start finds the snapshot by itself.
+        _ = self.wal_writer.send(Control::Snapshotted { mark, release });
+    }
+
     #[allow(
         clippy::disallowed_methods,
         reason = "the host measures the disk; the role sees no clock"
@@ -120,21 +187,27 @@ impl Snapshotter {
         let took = started.elapsed();
         self.metrics.observe_snapshot(took, bytes);
         tracing::info!(index = %meta.index, revision = %meta.revision, bytes, ?took, "saved snapshot");
-        let keep = if self.keep == 0 { usize::MAX } else { self.keep };
-        // The snapshot is there even if an old one could not be removed: WalWriter must hear of it, or
-        // no other would ever be considered. It lets go of nothing that the old ones need.
-        let release = match self.dir.retain(keep) {
-            Ok(oldest) => oldest.map_or(meta.index, |name| name.index),
-            Err(error) => {
-                tracing::warn!(%error, "old snapshots were not removed; tried again with the next");
-                Index(0)
-            }
-        };
-        let mark = SnapshotMark { index: meta.index, term: meta.term, installed: false };
-        // Fails only when the member is stopping: then the next start finds the snapshot by itself.
-        _ = self.wal_writer.send(Control::Snapshotted { mark, release });
+        self.let_go(SnapshotMark { index: meta.index, term: meta.term, installed: false });
+        (self.taken)(metadata_of(&meta));
         Ok(meta.index)
     }
+}
+
+/// What the `raft` crate wants to know of a snapshot.
+pub fn metadata_of(meta: &SnapshotMeta) -> SnapshotMetadata {
+    let ids = |members: &[MemberId]| members.iter().map(|id| id.0).collect::<Vec<_>>();
+    let conf_state = &meta.conf_state;
+    let (index, term) = (meta.index.0, meta.term.0);
+    let mut metadata = SnapshotMetadata { index, term, ..SnapshotMetadata::default() };
+    metadata.set_conf_state(ConfState {
+        voters: ids(&conf_state.voters),
+        learners: ids(&conf_state.learners),
+        voters_outgoing: ids(&conf_state.voters_outgoing),
+        learners_next: ids(&conf_state.learners_next),
+        auto_leave: conf_state.auto_leave,
+        ..ConfState::default()
+    });
+    metadata
 }
 
 #[cfg(test)]
@@ -170,6 +243,7 @@ mod tests {
                 published: Published::new(identity, State::new(Vec::new())),
                 wal: Arc::new(WalFigures::default()),
                 wal_writer,
+                taken: Box::new(|_| {}),
                 metrics: Metrics::new(),
             };
             let mut last = Index(0);

@@ -84,7 +84,6 @@ impl WalThread {
                 Ok(_) => match self.inbox.control.try_recv() {
                     Ok(Control::Snapshotted { mark, release }) => {
                         self.role.snapshotted(mark, release)?;
-                        self.outbox.figures.snapshot_index.store(mark.index.0, Ordering::Release);
                         self.quiet = false;
                         self.publish();
                     }
@@ -151,6 +150,7 @@ impl WalThread {
         let (figures, stats) = (&self.outbox.figures, self.role.wal().stats());
         let since = self.role.bytes_since_snapshot();
         figures.bytes_since_snapshot.store(since, Ordering::Release);
+        figures.snapshot_index.store(self.role.snapshot().0, Ordering::Release);
         let before = figures.bytes_appended.swap(stats.bytes_appended, Ordering::Relaxed);
         self.outbox.metrics.wal_write_bytes.inc_by(stats.bytes_appended - before);
         figures.syncs.store(stats.syncs, Ordering::Relaxed);

@@ -85,6 +85,14 @@ impl Role {
 
     /// A snapshot is durable; segments that only snapshots older than `release` need are removed.
     pub fn snapshotted(&mut self, mark: SnapshotMark, release: Index) -> Result<(), WalError> {
+        if mark.index > self.wal.last_index() {
+            // Taken of a state that came from a peer, before the batch that installs it: that one has a
+            // mark of its own, and until it is written the log that is here is needed.
+            return Ok(());
+        }
+        if mark.index < self.snapshot {
+            return Ok(()); // overtaken by one that was installed
+        }
         self.snapshot = mark.index;
         let batch = WalBatch { snapshot_mark: Some(mark), ..WalBatch::default() };
         match self.wal.append(&batch) {
@@ -97,6 +105,11 @@ impl Role {
     /// Whether batches wait that could not be written.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// The newest snapshot that the log knows of, taken here or installed.
+    pub fn snapshot(&self) -> Index {
+        self.snapshot
     }
 
     /// Bytes of log after the newest snapshot.

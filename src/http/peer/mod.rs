@@ -7,6 +7,7 @@
 
 pub mod pages;
 pub mod server;
+pub mod snapshot;
 pub mod stream;
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{SnapshotError, SnapshotMeta, SnapshotReader};
-use crate::storage::disk::{Disk, DiskError};
+use crate::storage::disk::{Disk, DiskError, DiskFile};
 use crate::types::{Index, Term};
 
 const SUFFIX: &str = ".snap";
@@ -43,6 +43,11 @@ impl SnapshotName {
 
     pub(super) fn temporary(self, dir: &Path) -> PathBuf {
         dir.join(format!("{:016x}-{:016x}{TEMPORARY_SUFFIX}", self.term.0, self.index.0))
+    }
+
+    /// Another name than that of a writer: a member may receive the snapshot that it just takes itself.
+    pub(super) fn received(self, dir: &Path) -> PathBuf {
+        dir.join(format!("{:016x}-{:016x}.received{TEMPORARY_SUFFIX}", self.term.0, self.index.0))
     }
 }
 
@@ -126,6 +131,17 @@ impl SnapshotDir {
     /// Opens a snapshot.
     pub fn open(&self, name: SnapshotName) -> Result<SnapshotReader, SnapshotError> {
         SnapshotReader::open(&*self.disk, &name.path(&self.dir))
+    }
+
+    /// Whether there is such a snapshot; it was not checked.
+    pub fn has(&self, name: SnapshotName) -> Result<bool, DiskError> {
+        self.disk.exists(&name.path(&self.dir))
+    }
+
+    /// Opens a snapshot's file, to be sent as it is. An open file stays readable when
+    /// [`SnapshotDir::retain`] removes its name.
+    pub fn open_file(&self, name: SnapshotName) -> Result<Box<dyn DiskFile>, DiskError> {
+        self.disk.open_read_only(&name.path(&self.dir))
     }
 
     /// Renames a snapshot that does not check, so that it is out of the way and can be looked at.

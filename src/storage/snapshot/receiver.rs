@@ -25,7 +25,7 @@ impl SnapshotReceiver {
         dir: &SnapshotDir,
         name: SnapshotName,
     ) -> Result<SnapshotReceiver, SnapshotError> {
-        let temporary = name.temporary(dir.path());
+        let temporary = name.received(dir.path());
         let file = create_temporary(&**dir.disk(), &temporary)?;
         Ok(SnapshotReceiver {
             disk: Arc::clone(dir.disk()),
@@ -55,14 +55,30 @@ impl SnapshotReceiver {
         Ok(())
     }
 
+    /// Makes what was received durable, and opens it, to be checked and loaded in one reading: only a
+    /// reader that came to its end has seen that the file is whole.
+    pub fn reader(&mut self) -> Result<SnapshotReader, SnapshotError> {
+        self.file.sync_data()?;
+        SnapshotReader::open_as(&*self.disk, &self.temporary, self.name)
+    }
+
+    /// Gives the file its name, durably. To be called only after [`SnapshotReceiver::reader`]'s answer
+    /// was read to its end, with nothing written since: what has a snapshot's name is whole.
+    pub fn commit(mut self) -> Result<(), SnapshotError> {
+        let path = self.name.path(&self.dir);
+        self.disk.rename(&self.temporary, &path)?;
+        self.finished = true;
+        if let Err(error) = self.disk.sync_dir(&self.dir) {
+            _ = self.disk.remove(&path); // nobody may take it for durable
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
     /// Checks the whole file, then makes it durable under its name.
     pub fn finish(mut self) -> Result<SnapshotMeta, SnapshotError> {
-        self.file.sync_data()?;
-        let reader = SnapshotReader::open_as(&*self.disk, &self.temporary, self.name)?;
-        let (meta, _) = reader.verify_rest()?;
-        self.disk.rename(&self.temporary, &self.name.path(&self.dir))?;
-        self.finished = true;
-        self.disk.sync_dir(&self.dir)?;
+        let (meta, _) = self.reader()?.verify_rest()?;
+        self.commit()?;
         Ok(meta)
     }
 }
