@@ -303,6 +303,11 @@ impl Client {
         Self { addr, wire: None }
     }
 
+    /// The server's address.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Sends `request` and waits for the whole answer.
     pub fn send(&mut self, request: &Request) -> io::Result<Response> {
         let mut wire = match self.wire.take() {

@@ -4,10 +4,12 @@
 #![allow(dead_code, reason = "each test program uses a part of the support")]
 
 pub mod clock;
+pub mod cluster;
 pub mod diff;
 pub mod fake;
 pub mod http;
 pub mod json;
+pub mod links;
 pub mod normal;
 pub mod process;
 pub mod script;

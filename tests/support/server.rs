@@ -59,6 +59,35 @@ impl Server {
         Self { dir, args, client, peer, child: None }
     }
 
+    /// A process with these flags alone and a directory of its own, not started yet; `flags` is given the
+    /// data directory. Clients and peers connect at these addresses.
+    pub fn of_flags(
+        client: SocketAddr,
+        peer: SocketAddr,
+        flags: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
+        let dir = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
+        let args = flags(&dir.path().join("data"));
+        Self { dir, args, client, peer, child: None }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.child.as_ref().expect("it runs")), signal).unwrap();
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let status = poll(START_WAIT, || self.exited()).expect("it ends by itself");
+        self.child = None;
+        status
+    }
+
+    /// Whether the process was started and not killed since.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Starts the process and returns at once.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
@@ -166,9 +195,9 @@ impl Drop for Server {
     }
 }
 
-/// Two loopback addresses that nobody listens on. Another process may take them before the server
+/// Loopback addresses that nobody listens on. Another process may take them before the server
 /// does; it would say so in its log, and the test would fail with it.
-fn free_addrs() -> [SocketAddr; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+pub fn free_addrs<const N: usize>() -> [SocketAddr; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap())
 }
