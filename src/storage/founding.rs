@@ -18,8 +18,6 @@ use super::{
     state_file::{self, StateFileError},
     wal::{Wal, WalError, WalMeta, WalOptions},
 };
-use crate::types::Index;
-
 /// Why a member's first files were not made.
 #[derive(Debug, thiserror::Error)]
 pub enum FoundingError {
@@ -65,7 +63,8 @@ pub fn found(
     options: WalOptions,
 ) -> Result<(), FoundingError> {
     let snapshots = SnapshotDir::new(Arc::clone(disk), data_dir.snap());
-    let newer = snapshots.list()?.iter().any(|name| name.index > Index(0));
+    // Members that found a cluster together begin after its first entry, which they agree on beforehand.
+    let newer = snapshots.list()?.iter().any(|name| name.index > state.applied_index);
     if newer || data_dir.is_founded(&**disk)? {
         return Err(FoundingError::LogMissing {
             snapshots: data_dir.snap().to_owned(),
