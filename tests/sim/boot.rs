@@ -30,6 +30,7 @@ use super::member::{Durable, RaftIn, Running};
 use super::plan::Stop;
 use super::random::Random;
 use super::settings::{HEARTBEAT, MS, SECOND};
+use super::store_host::StoreIn;
 use super::world::{Event, World, founder, id_of};
 
 const ROOT: &str = "/data";
@@ -67,7 +68,7 @@ impl World {
             _ => None,
         });
         let failed = run.store_in.iter().filter_map(|input| match input {
-            super::store_host::StoreIn::Apply(_, waiting) => Some(waiting.values().copied()),
+            StoreIn::Apply(_, waiting) => Some(waiting.values().copied()),
             _ => None,
         });
         let all: Vec<usize> = ops
@@ -78,7 +79,12 @@ impl World {
         for op in all {
             self.reply(op, Answer::Gone);
         }
-        for (w, turn) in run.sinks.into_values() {
+        let asked = run.store_in.iter().filter_map(|input| match input {
+            StoreIn::Subscribe { w, turn, .. } => Some((*w, *turn)),
+            _ => None,
+        });
+        let watched: Vec<(usize, u64)> = asked.chain(run.sinks.into_values()).collect();
+        for (w, turn) in watched {
             self.watch_ended(w, turn);
         }
     }
@@ -152,6 +158,8 @@ impl World {
         let last = entries.last().map_or((state.applied_term.0, state.applied_index.0), |entry| {
             (entry.term, entry.index)
         });
+        let result = self.ledger.write(Some(state.applied_term.0), &entries);
+        self.check(result);
         let hard = recovered.hard_state;
         let durable = Durable { last, term: hard.term.0, vote: hard.vote.0 };
         let result = self.persisted_stays(m, durable);
@@ -213,6 +221,7 @@ impl World {
             next_read: 0,
             arrived: None,
             batches: VecDeque::new(),
+            unseen: Vec::new(),
             snapshots,
             last_snapshot,
             saving: None,

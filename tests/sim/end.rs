@@ -40,6 +40,7 @@ impl World {
     /// Ten election timeouts later there is a leader; clients begin nothing new.
     pub fn end(&mut self) {
         self.ending = true;
+        self.start_joiners();
         if self.leader().is_none() {
             let what = "no leader ten election timeouts after the last fault";
             self.check(Err(Invariant::Liveness.broken(what)));

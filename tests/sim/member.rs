@@ -71,6 +71,7 @@ pub struct Running {
     pub next_read: u64,
     pub arrived: Option<State>,
     pub batches: VecDeque<(u64, Durable)>,
+    pub unseen: Vec<(Option<u64>, Vec<Entry>)>,
     pub snapshots: SnapshotDir,
     pub last_snapshot: Index,
     /// What is to be saved, and whether somebody asked.
@@ -211,6 +212,10 @@ impl World {
                     {
                         run.batches.pop_front();
                         self.members[m].durable = durable;
+                        for (before, entries) in mem::take(&mut run.unseen) {
+                            let result = self.ledger.write(before, &entries);
+                            self.check(result);
+                        }
                     }
                 }
                 run.raft.handle(input);
@@ -336,8 +341,13 @@ impl World {
         let log = &run.raft.node().raft.raft_log;
         if let Some(first) = entries.first() {
             let before = log.term(first.index - 1).ok();
-            let result = self.ledger.write(before, &entries);
-            self.check(result);
+            // What a sole voter appends before its term is on disk nobody sees, and a crash takes both.
+            if run.raft.leads() && run.raft.term().0 > self.members[m].durable.term {
+                run.unseen.push((before, entries.clone()));
+            } else {
+                let result = self.ledger.write(before, &entries);
+                self.check(result);
+            }
         }
         let hard = run.raft.node().raft.hard_state();
         let durable = Durable {
@@ -354,6 +364,14 @@ impl World {
             hard_state.vote = 0;
         }
         self.trace.note(&[number, durable.last.0, durable.last.1, hard.term]);
+        self.trace.line(self.now, || {
+            let ids = entries.iter().map(|entry| {
+                let id = callboard::command::proposer(&entry.data).map_or(0, |(id, _)| id.0);
+                format!("{}/{} {id:x}", entry.index, entry.term)
+            });
+            let ids: Vec<String> = ids.collect();
+            format!("{} appends #{number}: {} hard {hard_state:?}", m + 1, ids.join(", "))
+        });
         let slot = run.gauge.take_slot().expect("looked at before the turn's end");
         run.wal_queue.push_back(Append {
             number,
@@ -380,6 +398,11 @@ impl World {
             let result = self.ledger.commit(&who, entry.index, entry.term, seen_in, self.now);
             self.check(result);
         }
+        self.trace.line(self.now, || {
+            let (first, last) = (entries.first(), entries.last());
+            let [first, last] = [first, last].map(|entry| entry.map_or(0, |entry| entry.index));
+            format!("{} commits {first} to {last}", m + 1)
+        });
         run.handed = entries.last().map_or(run.handed, |entry| Index(entry.index));
         let lost = self.options.planted == Some(Planted::LostMemberChange);
         let mut committed: Vec<Committed> = entries

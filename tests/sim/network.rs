@@ -137,10 +137,12 @@ impl World {
         match parcel {
             Parcel::Raft(messages) => {
                 for message in messages {
+                    self.trace.line(self.now, || told(&message));
                     self.to_raft(to, RaftIn::Input(Input::Step(message)));
                 }
             }
             Parcel::Forward(forward) => {
+                self.trace.line(self.now, || format!("{} -> {}: {}", from + 1, to + 1, forwarded(&forward)));
                 let input = Input::Forwarded { from: id_of(from), forward };
                 self.to_raft(to, RaftIn::Input(input));
             }
@@ -231,4 +233,32 @@ impl World {
             }
         }
     }
+}
+
+fn told(message: &Message) -> String {
+    let kind = format!("{:?}", message.get_msg_type());
+    let entries = message.entries.len();
+    let mut text = format!(
+        "{} -> {}: {} term {} at {}/{} commit {}",
+        message.from,
+        message.to,
+        kind.trim_start_matches("Msg"),
+        message.term,
+        message.index,
+        message.log_term,
+        message.commit
+    );
+    if entries > 0 {
+        text.push_str(&format!(", {entries} entries"));
+    }
+    if message.reject {
+        text.push_str(&format!(", rejects, hint {}", message.reject_hint));
+    }
+    text
+}
+
+fn forwarded(forward: &Forward) -> String {
+    let ids: Vec<String> =
+        forward.proposals.iter().map(|proposal| format!("{:x}", proposal.id.0)).collect();
+    format!("forwards {} for term {}, oldest {:x}", ids.join(", "), forward.term, forward.oldest.0)
 }

@@ -47,6 +47,7 @@ impl World {
             let Some(change) = self.choose(change) else { return self.operate_later(MS) };
             self.operator.doing = Some((change, 0));
         }
+        self.start_joiners();
         let up = self.up();
         let Some((change, tries)) = &mut self.operator.doing else { return };
         *tries += 1;
@@ -57,6 +58,17 @@ impl World {
         let m = self.operator.random.pick(&up);
         self.operator.waiting = true;
         self.begin_op(None, m, String::new(), Kind::Members(change));
+    }
+
+    /// Whoever is a member and was never started, starts: its addition may have come through although
+    /// nobody was told.
+    pub fn start_joiners(&mut self) {
+        for m in 0..self.members.len() {
+            let joined = self.ledger.state.membership().member(id_of(m)).is_some();
+            if joined && self.members[m].life == 0 {
+                self.after(MS, Event::Boot { m });
+            }
+        }
     }
 
     fn operate_later(&mut self, wait: u64) {

@@ -24,33 +24,24 @@ pub struct Ran {
 
 /// One run. A panic in it is an invariant that does not hold.
 pub fn run(options: &Options) -> Ran {
-    let world = World::new(options.clone());
-    let (plan, clients, keys) =
-        (world.plan.clone(), world.settings.clients, world.settings.keys);
-    match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(world) => Ran {
-            hash: world.trace.hash,
-            broken: world.broken,
-            stats: world.stats,
-            plan,
-            clients,
-            keys,
-            lines: world.trace.lines(),
-        },
-        Err(payload) => {
+    let mut world = World::new(options.clone());
+    let panicked = panic::catch_unwind(AssertUnwindSafe(|| world.run())).err();
+    let broken = match panicked {
+        None => world.broken,
+        Some(payload) => {
             let text = payload.downcast_ref::<String>().cloned();
             let text = text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned()));
-            let text = text.unwrap_or_else(|| "of unknown kind".to_owned());
-            Ran {
-                hash: 0,
-                broken: Some(Invariant::NoPanic.broken(text)),
-                stats: Stats::default(),
-                plan,
-                clients,
-                keys,
-                lines: Vec::new(),
-            }
+            Some(Invariant::NoPanic.broken(text.unwrap_or_else(|| "of unknown kind".to_owned())))
         }
+    };
+    Ran {
+        hash: world.trace.hash,
+        broken,
+        stats: world.stats,
+        plan: world.plan,
+        clients: world.settings.clients,
+        keys: world.settings.keys,
+        lines: world.trace.lines(),
     }
 }
 

@@ -13,7 +13,7 @@ pub fn shrink(options: &Options, ran: &Ran) -> Options {
     let mut runs = 0;
     let mut fails = |options: &Options| {
         runs += 1;
-        runs <= RUNS && run(options).broken.is_some_and(|b| b.invariant == broken.invariant)
+        runs <= RUNS && run(options).broken.is_some_and(|b| b.is_like(broken))
     };
     let mut best = Options { plan: Some(ran.plan.clone()), ..options.clone() };
     let mut size = ran.plan.0.len().div_ceil(2);

@@ -11,7 +11,7 @@ pub struct Trace {
     lines: Option<VecDeque<String>>,
 }
 
-const LINES: usize = 100;
+const LINES: usize = 120;
 
 impl Trace {
     pub fn new(keep_lines: bool) -> Trace {

@@ -146,7 +146,7 @@ impl World {
     }
 
     /// From the first start to the last comparison.
-    pub fn run(mut self) -> World {
+    pub fn run(&mut self) {
         for m in 0..self.members.len() {
             self.after(self.settings.turn_delay, Event::Boot { m });
         }
@@ -174,7 +174,6 @@ impl World {
         self.stats.events = self.trace.events;
         self.stats.entries = self.ledger.last();
         self.stats.expired = self.ledger.expired;
-        self
     }
 
     /// Something happens so many microseconds from now.

@@ -46,6 +46,17 @@ impl Invariant {
     }
 }
 
+impl Broken {
+    /// Whether another run broke in the same way; a panic must be the same one, but for its numbers.
+    pub fn is_like(&self, other: &Broken) -> bool {
+        let words = |broken: &Broken| -> String {
+            broken.what.chars().filter(|c| !c.is_ascii_digit()).take(24).collect()
+        };
+        self.invariant == other.invariant
+            && (self.invariant != Invariant::NoPanic || words(self) == words(other))
+    }
+}
+
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.invariant, self.what)
