@@ -39,13 +39,14 @@ fn main() -> ExitCode {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {msg} {elapsed} ({eta})");
     let bar = ProgressBar::new(seeds).with_style(style.expect("the template is sound"));
     let failed = std::sync::atomic::AtomicU64::new(0);
-    let summary = runner::run_all(from, seeds, arguments.threads, arguments.shrink, |seed, broken| {
-        if broken {
-            let failed = 1 + failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            bar.set_message(format!("{failed} failed, the last {seed},"));
-        }
-        bar.inc(1);
-    });
+    let summary =
+        runner::run_all(from, seeds, arguments.threads, arguments.shrink, |seed, broken| {
+            if broken {
+                let failed = 1 + failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                bar.set_message(format!("{failed} failed, the last {seed},"));
+            }
+            bar.inc(1);
+        });
     bar.finish();
     print(&summary.text());
     if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

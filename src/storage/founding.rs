@@ -18,6 +18,7 @@ use super::{
     state_file::{self, StateFileError},
     wal::{Wal, WalError, WalMeta, WalOptions},
 };
+
 /// Why a member's first files were not made.
 #[derive(Debug, thiserror::Error)]
 pub enum FoundingError {
@@ -63,7 +64,7 @@ pub fn found(
     options: WalOptions,
 ) -> Result<(), FoundingError> {
     let snapshots = SnapshotDir::new(Arc::clone(disk), data_dir.snap());
-    // Members that found a cluster together begin after its first entry, which they agree on beforehand.
+    // A start that was cut short may have left the first snapshot.
     let newer = snapshots.list()?.iter().any(|name| name.index > state.applied_index);
     if newer || data_dir.is_founded(&**disk)? {
         return Err(FoundingError::LogMissing {

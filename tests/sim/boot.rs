@@ -71,11 +71,8 @@ impl World {
             StoreIn::Apply(_, waiting) => Some(waiting.values().copied()),
             _ => None,
         });
-        let all: Vec<usize> = ops
-            .chain(in_mailbox)
-            .chain(failed.flatten())
-            .chain(run.reads.into_values())
-            .collect();
+        let all: Vec<usize> =
+            ops.chain(in_mailbox).chain(failed.flatten()).chain(run.reads.into_values()).collect();
         for op in all {
             self.reply(op, Answer::Gone);
         }

@@ -18,15 +18,28 @@ use super::world::{Event, World, id_of};
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    Set { value: String, ttl: Option<u64> },
-    Create { value: String },
-    Swap { previous: String, index: u64, value: String },
-    DeleteIf { previous: String },
+    Set {
+        value: String,
+        ttl: Option<u64>,
+    },
+    Create {
+        value: String,
+    },
+    Swap {
+        previous: String,
+        index: u64,
+        value: String,
+    },
+    DeleteIf {
+        previous: String,
+    },
     Delete,
     Get,
     /// Whatever that member has.
     SerialGet,
-    Post { value: String },
+    Post {
+        value: String,
+    },
     Members(MemberChange),
 }
 
@@ -34,7 +47,11 @@ pub enum Kind {
 #[derive(Debug)]
 pub enum Answer {
     Applied(Applied),
-    Read { applied: Index, at_least: u64, seen: Seen },
+    Read {
+        applied: Index,
+        at_least: u64,
+        seen: Seen,
+    },
     /// The connection ends: nobody knows.
     Gone,
     Refused(ProposeError),
@@ -118,9 +135,7 @@ impl Client {
             0..25 => Kind::Set { value, ttl: None },
             25..35 => Kind::Create { value },
             35..50 if !known.0.is_empty() => Kind::Swap { previous: known.0, index: 0, value },
-            50..52 if known.1 > 0 => {
-                Kind::Swap { previous: String::new(), index: known.1, value }
-            }
+            50..52 if known.1 > 0 => Kind::Swap { previous: String::new(), index: known.1, value },
             52..58 if !known.0.is_empty() => Kind::DeleteIf { previous: known.0 },
             58..64 => Kind::Delete,
             64..72 => Kind::SerialGet,
@@ -141,10 +156,7 @@ fn command(key: &str, kind: &Kind) -> Option<Command> {
         Kind::Set { value, ttl } => V2Op::Set(write(value, *ttl)),
         Kind::Create { value } => V2Op::Create(write(value, None)),
         Kind::Swap { previous, index, value } => V2Op::CompareAndSwap {
-            compare: V2Compare {
-                prev_value: previous.clone().into_bytes(),
-                prev_index: *index,
-            },
+            compare: V2Compare { prev_value: previous.clone().into_bytes(), prev_index: *index },
             write: write(value, None),
         },
         Kind::DeleteIf { previous } => V2Op::CompareAndDelete(V2Compare {

@@ -105,8 +105,11 @@ impl World {
             let entries = self.settings.catch_up_entries + 50;
             let bound = entries * (self.settings.value_bytes + 1000);
             if run.raft.log_bytes() as u64 > bound {
-                let what = format!("member {} holds {} bytes of log at rest, of at most {bound}",
-                    m + 1, run.raft.log_bytes());
+                let what = format!(
+                    "member {} holds {} bytes of log at rest, of at most {bound}",
+                    m + 1,
+                    run.raft.log_bytes()
+                );
                 return self.check(Err(Invariant::MemoryBounds.broken(what)));
             }
         }
@@ -138,8 +141,10 @@ impl World {
                 Verdict::Linearizable => {}
                 Verdict::Unproven => self.stats.unproven_keys += 1,
                 Verdict::Not => {
-                    let what = format!("no order of the {} operations on {key} explains them",
-                        calls.len());
+                    let what = format!(
+                        "no order of the {} operations on {key} explains them",
+                        calls.len()
+                    );
                     return self.check(Err(Invariant::Linearizability.broken(what)));
                 }
             }

@@ -189,7 +189,9 @@ impl Ledger {
         if let Some((first, _)) = self.outcomes.insert(name, (Index(index), outcome.applied)) {
             return Err(Invariant::AppliedOnce.broken(format!(
                 "proposal {:x} of member {} is in entries {first} and {index}: {:?}",
-                proposal.id.0, proposal.member, kind_of(&proposal.command)
+                proposal.id.0,
+                proposal.member,
+                kind_of(&proposal.command)
             )));
         }
         Ok(())

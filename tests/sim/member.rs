@@ -335,7 +335,8 @@ impl World {
     }
 
     fn append(&mut self, m: usize, run: &mut Running, effect: Effect) {
-        let Effect::Append { number, installed, entries, mut hard_state, must_sync } = effect else {
+        let Effect::Append { number, installed, entries, mut hard_state, must_sync } = effect
+        else {
             return;
         };
         let log = &run.raft.node().raft.raft_log;
@@ -350,11 +351,8 @@ impl World {
             }
         }
         let hard = run.raft.node().raft.hard_state();
-        let durable = Durable {
-            last: (log.last_term(), log.last_index()),
-            term: hard.term,
-            vote: hard.vote,
-        };
+        let durable =
+            Durable { last: (log.last_term(), log.last_index()), term: hard.term, vote: hard.vote };
         if must_sync {
             run.batches.push_back((number, durable));
         }

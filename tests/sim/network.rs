@@ -23,9 +23,18 @@ pub enum Parcel {
     Forward(Forward),
     Refusal(Refusal),
     /// A snapshot's file, and the message that goes with it.
-    Snapshot { message: Box<Message>, file: Vec<u8>, life: u64, ticket: u64 },
+    Snapshot {
+        message: Box<Message>,
+        file: Vec<u8>,
+        life: u64,
+        ticket: u64,
+    },
     /// How a snapshot arrived, for the process that sent it.
-    Report { life: u64, ticket: u64, arrived: bool },
+    Report {
+        life: u64,
+        ticket: u64,
+        arrived: bool,
+    },
 }
 
 /// See the head of the module.
@@ -142,7 +151,9 @@ impl World {
                 }
             }
             Parcel::Forward(forward) => {
-                self.trace.line(self.now, || format!("{} -> {}: {}", from + 1, to + 1, forwarded(&forward)));
+                self.trace.line(self.now, || {
+                    format!("{} -> {}: {}", from + 1, to + 1, forwarded(&forward))
+                });
                 let input = Input::Forwarded { from: id_of(from), forward };
                 self.to_raft(to, RaftIn::Input(input));
             }

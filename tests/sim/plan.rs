@@ -50,26 +50,72 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Stops at once; starts again after so long.
-    Crash { member: usize, stop: Stop, down: u64 },
+    Crash {
+        member: usize,
+        stop: Stop,
+        down: u64,
+    },
     /// Stops at one of the next steps of its disk.
-    CrashAtStep { member: usize, steps: u64, stop: Stop, down: u64 },
+    CrashAtStep {
+        member: usize,
+        steps: u64,
+        stop: Stop,
+        down: u64,
+    },
     /// All at once.
-    PowerCut { stop: Stop, down: u64 },
-    Pause { member: usize, long: u64 },
-    Partition { shape: Shape, long: u64 },
+    PowerCut {
+        stop: Stop,
+        down: u64,
+    },
+    Pause {
+        member: usize,
+        long: u64,
+    },
+    Partition {
+        shape: Shape,
+        long: u64,
+    },
     /// What is sent from one to another stays under way.
-    Clog { from: usize, to: usize, long: u64 },
+    Clog {
+        from: usize,
+        to: usize,
+        long: u64,
+    },
     /// So many of a thousand are lost, or come twice, or come late.
-    Lossy { lost: u64, twice: u64, late: u64, long: u64 },
-    SlowDisk { member: usize, latency: u64, long: u64 },
-    FullDisk { member: usize, long: u64 },
+    Lossy {
+        lost: u64,
+        twice: u64,
+        late: u64,
+        long: u64,
+    },
+    SlowDisk {
+        member: usize,
+        latency: u64,
+        long: u64,
+    },
+    FullDisk {
+        member: usize,
+        long: u64,
+    },
     /// A step of the disk fails, and with it the process.
-    DiskError { member: usize, steps: u64, down: u64 },
+    DiskError {
+        member: usize,
+        steps: u64,
+        down: u64,
+    },
     /// A bit flips while the member is down.
-    Rot { member: usize, down: u64 },
+    Rot {
+        member: usize,
+        down: u64,
+    },
     /// Lost with its disk, for good.
-    Lost { member: usize },
-    WallJump { member: usize, seconds: i64 },
+    Lost {
+        member: usize,
+    },
+    WallJump {
+        member: usize,
+        seconds: i64,
+    },
     Transfer,
     Members(Change),
 }

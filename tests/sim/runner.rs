@@ -88,11 +88,8 @@ pub fn run_all(
                         summary.failures.len() < shrinks
                     };
                     let Some(broken) = ran.broken.clone() else { continue };
-                    let report = if shrink {
-                        shrink::report(&options, &ran)
-                    } else {
-                        format!("{broken}\n")
-                    };
+                    let report =
+                        if shrink { shrink::report(&options, &ran) } else { format!("{broken}\n") };
                     let failure = Failure { seed, broken, report };
                     summary.lock().expect("no run panics through").failures.push(failure);
                 }

@@ -23,7 +23,8 @@ pub fn shrink(options: &Options, ran: &Ran) -> Options {
         for from in (0..plan.len()).step_by(size) {
             let current = best.plan.clone().unwrap_or_default().0;
             let cut = &plan[from..(from + size).min(plan.len())];
-            let rest: Vec<_> = current.iter().filter(|fault| !cut.contains(fault)).cloned().collect();
+            let rest: Vec<_> =
+                current.iter().filter(|fault| !cut.contains(fault)).cloned().collect();
             let without = Options { plan: Some(Plan(rest)), ..best.clone() };
             if fails(&without) {
                 (best, smaller) = (without, true);
@@ -61,8 +62,10 @@ pub fn report(options: &Options, ran: &Ran) -> String {
         options.seed
     );
     let limits = |what: &str, limit: Option<u64>| limit.map(|n| format!("{n} {what}"));
-    let limits: Vec<String> =
-        [limits("clients", small.clients), limits("keys", small.keys)].into_iter().flatten().collect();
+    let limits: Vec<String> = [limits("clients", small.clients), limits("keys", small.keys)]
+        .into_iter()
+        .flatten()
+        .collect();
     text.push_str(&format!(
         "shrunk from {} faults to {} {}:\n",
         ran.plan.0.len(),

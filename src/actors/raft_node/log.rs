@@ -189,7 +189,8 @@ impl Storage for Log {
     fn snapshot(&self, request_index: u64, to: u64) -> Result<Snapshot> {
         let least = request_index.max(self.offset.0);
         let offered = self.offered.as_ref().filter(|offered| offered.index >= least);
-        let Some(offered) = offered.filter(|offered| is_member(offered.get_conf_state(), to)) else {
+        let Some(offered) = offered.filter(|offered| is_member(offered.get_conf_state(), to))
+        else {
             let older = offered.map_or(least, |offered| offered.index + 1);
             self.wanted.set(Some(Index(older)));
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));

@@ -32,10 +32,12 @@ impl World {
                 m + 1,
                 id.0
             ))),
-            Some((index, truth)) if truth != answer => Err(Invariant::AnswersAreTrue.broken(format!(
-                "member {} answers entry {index} with {answer:?}, but {truth:?} is true",
-                m + 1
-            ))),
+            Some((index, truth)) if truth != answer => {
+                Err(Invariant::AnswersAreTrue.broken(format!(
+                    "member {} answers entry {index} with {answer:?}, but {truth:?} is true",
+                    m + 1
+                )))
+            }
             Some(_) => Ok(()),
         }
     }

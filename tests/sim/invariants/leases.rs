@@ -19,8 +19,6 @@ pub fn not_early(lease: &LeaseRecord, proposed: UnixNanos) -> Result<(), Broken>
 pub fn none_is_left(state: &State) -> Result<(), Broken> {
     match state.leases().next() {
         None => Ok(()),
-        Some(lease) => {
-            Err(Invariant::Leases.broken(format!("lease {:?} never ends", lease.id)))
-        }
+        Some(lease) => Err(Invariant::Leases.broken(format!("lease {:?} never ends", lease.id))),
     }
 }

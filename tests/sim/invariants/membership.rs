@@ -14,7 +14,8 @@ impl World {
         // Names and client URLs are the state's alone.
         let raft = |membership: &Membership| {
             let members = membership.members().iter();
-            let members = members.map(|member| (member.id, member.learner, member.peer_urls.clone()));
+            let members =
+                members.map(|member| (member.id, member.learner, member.peer_urls.clone()));
             (members.collect::<Vec<_>>(), membership.removed().clone())
         };
         if run.handed.0 > 0 && raft(own) != raft(state.membership()) {

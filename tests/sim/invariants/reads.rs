@@ -19,9 +19,8 @@ pub fn look(state: &State, key: &str) -> Seen {
 /// The state at `applied` says so.
 pub fn is_past(ledger: &Ledger, key: &str, applied: Index, seen: &Seen) -> Result<(), Broken> {
     match ledger.state_at(applied).map(|state| look(state, key)) {
-        Some(truth) if truth != *seen => Err(Invariant::ReadsAreFresh.broken(format!(
-            "a read of {key} after entry {applied} sees {seen:?}, not {truth:?}"
-        ))),
+        Some(truth) if truth != *seen => Err(Invariant::ReadsAreFresh
+            .broken(format!("a read of {key} after entry {applied} sees {seen:?}, not {truth:?}"))),
         _ => Ok(()),
     }
 }
