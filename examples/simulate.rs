@@ -34,7 +34,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // Builds that abort say at least which seed it was.
+    // A panic is a finding like others and told with them; a build that aborts says at least which seed.
+    std::panic::set_hook(Box::new(|info| {
+        if cfg!(panic = "abort") {
+            print(&format!("seed {}: {info}", runner::SEED.get()));
+        }
+    }));
     let (from, seeds) = arguments.seed.map_or((arguments.from, arguments.seeds), |seed| (seed, 1));
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {msg} {elapsed} ({eta})");
     let bar = ProgressBar::new(seeds).with_style(style.expect("the template is sound"));

@@ -254,13 +254,13 @@ impl World {
         self.after(SECOND / 10 + phase, Event::Chores { m, life });
         if let Some(meta) = offer.filter(|meta| meta.index > Index(0)) {
             let taken = callboard::actors::raft_node::role::Input::SnapshotTaken(to_raft(&meta));
-            self.to_raft(m, RaftIn::Input(taken));
+            self.tell_raft(m, RaftIn::Input(taken));
         }
         let publish = Command::PublishMember {
             id: id_of(m),
             name: format!("m{}", m + 1),
             client_urls: vec![format!("http://m{}:2379", m + 1)],
         };
-        self.to_raft(m, RaftIn::Propose(publish, None));
+        self.tell_raft(m, RaftIn::Propose(publish, None));
     }
 }

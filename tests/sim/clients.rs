@@ -204,12 +204,12 @@ impl World {
         }
         self.after(self.settings.client_patience, Event::GiveUp { op });
         match command {
-            Some(command) => self.to_raft(m, RaftIn::Propose(command, Some(op))),
+            Some(command) => self.tell_raft(m, RaftIn::Propose(command, Some(op))),
             None if is_serial => {
                 let delay = self.settings.turn_delay;
                 self.after(delay, Event::ServeRead { m, life, op, index: 0 });
             }
-            None => self.to_raft(m, RaftIn::Read(op)),
+            None => self.tell_raft(m, RaftIn::Read(op)),
         }
         op
     }

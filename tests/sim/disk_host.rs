@@ -45,7 +45,7 @@ impl World {
             Ok(written) => {
                 run.no_space = written.no_space;
                 if let Some(number) = written.persisted {
-                    self.into_raft(m, &mut run, RaftIn::Input(Input::Persisted { number }));
+                    self.put_raft(m, &mut run, RaftIn::Input(Input::Persisted { number }));
                 }
                 if written.no_space {
                     run.wal_due = true;
@@ -118,7 +118,7 @@ impl World {
                 && let Ok(reader) = run.snapshots.open(name)
             {
                 let taken = Input::SnapshotTaken(to_raft(reader.meta()));
-                self.into_raft(m, run, RaftIn::Input(taken));
+                self.put_raft(m, run, RaftIn::Input(taken));
                 return;
             }
         }

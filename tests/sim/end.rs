@@ -176,7 +176,6 @@ fn call_of(op: &Op) -> Option<Call> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (at, ended) = op.ended.as_ref()?;
     let outcome = match ended {
-        Ended::Failed => return None,
         Ended::Unknown if action == Action::Get => return None,
         Ended::Unknown => None,
         Ended::Read(seen) => Some(Outcome::Value(seen.as_ref().map(|(value, _)| text(value)))),
@@ -189,7 +188,7 @@ fn call_of(op: &Op) -> Option<Call> {
             V2Code::NodeExist => Outcome::Exists,
             _ => Outcome::Mismatch,
         }),
-        Ended::Applied(_) => return None,
+        Ended::Failed | Ended::Applied(_) => return None,
     };
     let returned = outcome.is_some().then_some(*at);
     Some(Call { invoked: op.began, returned, action, outcome })

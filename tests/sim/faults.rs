@@ -75,7 +75,7 @@ impl World {
                 if let Some(leader) = self.leader() {
                     let to = number % (self.members.len() + 1);
                     let to = (to < self.members.len()).then(|| id_of(to));
-                    self.to_raft(leader, RaftIn::Input(Input::Transfer(to)));
+                    self.tell_raft(leader, RaftIn::Input(Input::Transfer(to)));
                 }
             }
             Fault::Members(change) => self.order_change(change),

@@ -46,6 +46,7 @@ pub struct Durable {
 }
 
 /// A process.
+#[expect(clippy::struct_excessive_bools, reason = "each is one question of a host")]
 pub struct Running {
     pub raft: RaftRole,
     pub store: StoreRole,
@@ -155,13 +156,13 @@ impl Member {
 
 impl World {
     /// Puts something into RaftNode's mailbox.
-    pub fn to_raft(&mut self, m: usize, input: RaftIn) {
+    pub fn tell_raft(&mut self, m: usize, input: RaftIn) {
         let Some(mut run) = self.members[m].run.take() else { return };
-        self.into_raft(m, &mut run, input);
+        self.put_raft(m, &mut run, input);
         self.members[m].run = Some(run);
     }
 
-    pub fn into_raft(&mut self, m: usize, run: &mut Running, input: RaftIn) {
+    pub fn put_raft(&mut self, m: usize, run: &mut Running, input: RaftIn) {
         run.raft_in.push_back(input);
         if !mem::replace(&mut run.turn_due, true) {
             let delay = self.members[m].random.below(self.settings.turn_delay);
@@ -308,13 +309,13 @@ impl World {
                 run.handed = Index(snapshot.index);
                 self.stats.installs += 1;
                 self.trace.line(self.now, || format!("{} installs {}", m + 1, snapshot.index));
-                self.into_store(m, run, StoreIn::Install(Box::new(state)));
+                self.put_store(m, run, StoreIn::Install(Box::new(state)));
             }
             Effect::Append { .. } => self.append(m, run, effect),
             Effect::Apply(entries) => self.apply(m, run, entries),
             Effect::Refuse(id, error) => match run.raft_waiting.remove(&id) {
                 Some(op) => self.refused(m, id, error, Some(op)),
-                None => self.into_store(m, run, StoreIn::Fail(id, error)),
+                None => self.put_store(m, run, StoreIn::Fail(id, error)),
             },
             Effect::ReadReady(ids, index) => {
                 for op in ids.iter().filter_map(|id| run.reads.remove(id)) {
@@ -384,7 +385,7 @@ impl World {
             slot,
         });
         if self.options.planted == Some(Planted::AcknowledgedBeforeSync) {
-            self.into_raft(m, run, RaftIn::Input(Input::Persisted { number }));
+            self.put_raft(m, run, RaftIn::Input(Input::Persisted { number }));
         }
         self.wal_soon(m, run);
     }
@@ -423,7 +424,7 @@ impl World {
             last.data = bytes::Bytes::new();
         }
         let waiting = mem::take(&mut run.raft_waiting);
-        self.into_store(m, run, StoreIn::Apply(committed, waiting));
+        self.put_store(m, run, StoreIn::Apply(committed, waiting));
     }
 
     fn send_out(&mut self, m: usize, outbox: BTreeMap<MemberId, Vec<Message>>) {

@@ -2,6 +2,7 @@
 //! snapshots on a way of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use callboard::actors::raft_node::role::Input;
 use callboard::storage::mvcc::State;
@@ -138,7 +139,7 @@ impl World {
             self.tell_removed(from, to);
             return;
         }
-        if run.raft_in.len() >= self.settings.peer_slots as usize
+        if run.raft_in.len() >= self.settings.peer_slots
             && matches!(parcel, Parcel::Raft(_) | Parcel::Forward(_) | Parcel::Refusal(_))
         {
             return self.unreachable(from, to);
@@ -147,7 +148,7 @@ impl World {
             Parcel::Raft(messages) => {
                 for message in messages {
                     self.trace.line(self.now, || told(&message));
-                    self.to_raft(to, RaftIn::Input(Input::Step(message)));
+                    self.tell_raft(to, RaftIn::Input(Input::Step(message)));
                 }
             }
             Parcel::Forward(forward) => {
@@ -155,9 +156,9 @@ impl World {
                     format!("{} -> {}: {}", from + 1, to + 1, forwarded(&forward))
                 });
                 let input = Input::Forwarded { from: id_of(from), forward };
-                self.to_raft(to, RaftIn::Input(input));
+                self.tell_raft(to, RaftIn::Input(input));
             }
-            Parcel::Refusal(refusal) => self.to_raft(to, RaftIn::Input(Input::Refused(refusal))),
+            Parcel::Refusal(refusal) => self.tell_raft(to, RaftIn::Input(Input::Refused(refusal))),
             Parcel::Snapshot { message, file, life, ticket } => {
                 let arrived = self.receive_snapshot(to, message, &file);
                 self.send(to, id_of(from), Parcel::Report { life, ticket, arrived });
@@ -213,7 +214,7 @@ impl World {
     pub fn snapshot_report(&mut self, m: usize, to: usize, ticket: u64, arrived: bool) {
         if self.members[m].reports.remove(&ticket) {
             let input = Input::SnapshotSent { to: id_of(to), arrived };
-            self.to_raft(m, RaftIn::Input(input));
+            self.tell_raft(m, RaftIn::Input(input));
         }
     }
 
@@ -235,7 +236,7 @@ impl World {
             });
         match state {
             Ok(state) => {
-                self.to_raft(m, RaftIn::Arrived(message, Box::new(state)));
+                self.tell_raft(m, RaftIn::Arrived(message, Box::new(state)));
                 true
             }
             Err(error) => {
@@ -260,10 +261,10 @@ fn told(message: &Message) -> String {
         message.commit
     );
     if entries > 0 {
-        text.push_str(&format!(", {entries} entries"));
+        _ = write!(text, ", {entries} entries");
     }
     if message.reject {
-        text.push_str(&format!(", rejects, hint {}", message.reject_hint));
+        _ = write!(text, ", rejects, hint {}", message.reject_hint);
     }
     text
 }

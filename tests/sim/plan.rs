@@ -199,7 +199,6 @@ fn draw(kind: usize, r: &mut Random, settings: &Settings) -> Fault {
         4 | 5 => {
             let shape = match r.below(7) {
                 0 => Shape::Isolate(member),
-                1 => Shape::IsolateLeader,
                 2 => Shape::DeafLeader { hears: r.per_mille(500) },
                 3 => Shape::Halves(r.below(1 << settings.members)),
                 4 => Shape::Ring,

@@ -1,5 +1,7 @@
 //! Runs seeds, on several threads, and tells what came of them.
 
+use std::cell::Cell;
+use std::fmt::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +12,11 @@ use super::plan::Plan;
 use super::settings::Options;
 use super::shrink;
 use super::world::{Stats, World};
+
+thread_local! {
+    /// For those who print a panic in a build that does not survive it.
+    pub static SEED: Cell<u64> = const { Cell::new(0) };
+}
 
 /// What came of a run.
 pub struct Ran {
@@ -24,6 +31,7 @@ pub struct Ran {
 
 /// One run. A panic in it is an invariant that does not hold.
 pub fn run(options: &Options) -> Ran {
+    SEED.set(options.seed);
     let mut world = World::new(options.clone());
     let panicked = panic::catch_unwind(AssertUnwindSafe(|| world.run())).err();
     let broken = match panicked {
@@ -156,12 +164,12 @@ impl Summary {
             stats.watched,
         );
         for (kind, many) in &stats.faults {
-            text.push_str(&format!(" {kind} {many},"));
+            _ = write!(text, " {kind} {many},");
         }
         text.pop();
-        text.push_str(&format!("\n{} failures\n", self.failures.len()));
+        _ = write!(text, "\n{} failures\n", self.failures.len());
         for failure in &self.failures {
-            text.push_str(&format!("\nseed {}: {}\n", failure.seed, failure.report));
+            _ = write!(text, "\nseed {}: {}\n", failure.seed, failure.report);
         }
         text
     }

@@ -37,6 +37,7 @@ pub struct Options {
 
 /// See the head of the module.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 pub struct Settings {
     pub members: u64,
     pub election_ticks: usize,
@@ -103,7 +104,7 @@ impl Settings {
             watchers: r.between(0, 4),
             think: r.pick(&[2 * MS, 20 * MS, 100 * MS, 400 * MS]),
             client_patience: r.pick(&[1500 * MS, 7 * SECOND]),
-            value_bytes: r.pick(&[1, 8, 200]),
+            value_bytes: r.pick(&[1, 8, 8, 200, 200, 20_000]),
             ttl_per_mille: r.pick(&[0, 50, 200]),
             net_delay: r.pick(&[100, MS, 10 * MS, 40 * MS]),
             net_jitter: r.pick(&[50, MS, 20 * MS, 200 * MS]),

@@ -3,6 +3,7 @@
 use super::plan::Plan;
 use super::runner::{Ran, run};
 use super::settings::Options;
+use std::fmt::Write as _;
 
 /// Runs for one failure, at most.
 const RUNS: usize = 400;
@@ -66,20 +67,21 @@ pub fn report(options: &Options, ran: &Ran) -> String {
         .into_iter()
         .flatten()
         .collect();
-    text.push_str(&format!(
-        "shrunk from {} faults to {} {}:\n",
+    _ = writeln!(
+        text,
+        "shrunk from {} faults to {} {}:",
         ran.plan.0.len(),
         plan.0.len(),
         limits.join(", ")
-    ));
+    );
     for planned in &plan.0 {
-        text.push_str(&format!("  {planned}\n"));
+        _ = writeln!(text, "  {planned}");
     }
     if let Some(broken) = traced.broken {
-        text.push_str(&format!("then: {broken}\nthe last events:\n"));
+        _ = write!(text, "then: {broken}\nthe last events:\n");
     }
     for line in traced.lines {
-        text.push_str(&format!("  {line}\n"));
+        _ = writeln!(text, "  {line}");
     }
     text
 }

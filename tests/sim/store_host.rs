@@ -30,13 +30,13 @@ pub enum StoreIn {
 pub type Sinks = BTreeMap<SubscriptionId, (usize, u64)>;
 
 impl World {
-    pub fn to_store(&mut self, m: usize, input: StoreIn) {
+    pub fn tell_store(&mut self, m: usize, input: StoreIn) {
         let Some(mut run) = self.members[m].run.take() else { return };
-        self.into_store(m, &mut run, input);
+        self.put_store(m, &mut run, input);
         self.members[m].run = Some(run);
     }
 
-    pub fn into_store(&mut self, m: usize, run: &mut Running, input: StoreIn) {
+    pub fn put_store(&mut self, m: usize, run: &mut Running, input: StoreIn) {
         run.store_in.push_back(input);
         if !mem::replace(&mut run.store_due, true) {
             let delay = self.members[m].random.below(self.settings.apply_delay);
@@ -46,7 +46,7 @@ impl World {
     }
 
     pub fn store_tick(&mut self, m: usize) {
-        self.to_store(m, StoreIn::Tick);
+        self.tell_store(m, StoreIn::Tick);
     }
 
     pub fn store_turn(&mut self, m: usize) {
@@ -102,7 +102,7 @@ impl World {
                 }
             }
             Effect::Applied(index) => {
-                self.into_raft(m, run, RaftIn::Input(RaftInput::Applied { index: Index(index.0) }));
+                self.put_raft(m, run, RaftIn::Input(RaftInput::Applied { index: Index(index.0) }));
             }
             Effect::Subscribed(id, result) => {
                 let Some(&(w, turn)) = run.sinks.get(&id) else { return };
@@ -128,7 +128,7 @@ impl World {
                     }
                 }
             }
-            Effect::Propose(command) => self.into_raft(m, run, RaftIn::Propose(command, None)),
+            Effect::Propose(command) => self.put_raft(m, run, RaftIn::Propose(command, None)),
             Effect::Count(_) => {}
         }
     }

@@ -98,7 +98,7 @@ impl World {
             watcher.turn += 1;
             watcher.at = Some(m);
             let turn = watcher.turn;
-            self.to_store(m, StoreIn::Subscribe { w, turn, pattern, after });
+            self.tell_store(m, StoreIn::Subscribe { w, turn, pattern, after });
         }
     }
 

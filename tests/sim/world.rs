@@ -111,7 +111,7 @@ impl World {
         let clients =
             (0..settings.clients as usize).map(|c| Client::new(options.seed, c)).collect();
         let watchers = (0..settings.watchers as usize)
-            .map(|w| Watcher::new(options.seed, w, settings.watch_slots as usize))
+            .map(|w| Watcher::new(options.seed, w, settings.watch_slots))
             .collect();
         World {
             plan,
@@ -209,7 +209,7 @@ impl World {
         match event {
             Event::Boot { m } => self.boot(m),
             Event::Tick { m, life } => {
-                self.to_raft(m, RaftIn::Input(Input::Tick));
+                self.tell_raft(m, RaftIn::Input(Input::Tick));
                 self.after(self.members[m].beat(HEARTBEAT), Event::Tick { m, life });
             }
             Event::StoreTick { m, life } => {
@@ -226,7 +226,7 @@ impl World {
             Event::SaveSnapshot { m, .. } => self.save_snapshot(m),
             Event::NoteSnapshot { m, .. } => self.note_snapshot(m),
             Event::ServeRead { m, op, index, .. } => self.serve_read(m, op, index),
-            Event::ToRaft { m, input, .. } => self.to_raft(m, RaftIn::Input(*input)),
+            Event::ToRaft { m, input, .. } => self.tell_raft(m, RaftIn::Input(*input)),
             Event::SnapshotReport { m, to, ticket, arrived, .. } => {
                 self.snapshot_report(m, to, ticket, arrived);
             }
