@@ -18,7 +18,7 @@ use callboard::storage::recovery::{self, Recovered, RecoveryError};
 use callboard::storage::sim_disk::{Crash, SimDisk};
 use callboard::storage::snapshot::{SnapshotDir, SnapshotError, SnapshotMeta};
 use callboard::storage::state_file;
-use callboard::storage::wal::{Entry, EntryType, HardState, SnapshotMark, Wal, WalError};
+use callboard::storage::wal::{Entry, EntryType, HardState, SnapshotMark, Wal, WalBatch, WalError};
 use callboard::types::{Index, MemberId, Revision, Term, UnixNanos};
 use storage_common::{ROOT, Random, options, scale, snap_dir, wal_dir, wal_meta};
 
@@ -349,4 +349,33 @@ fn damaged_snapshots_are_told_and_the_one_before_is_enough() {
     }
     eprintln!("{fell_back} fell back, {refused} refused");
     assert!(fell_back > 50 && refused > 50, "{fell_back} fell back, {refused} refused");
+}
+
+/// The log begins anew after a snapshot that a peer sent; should that rot, what follows it stands on
+/// nothing.
+#[test]
+fn a_log_after_an_installed_snapshot_that_rots_is_refused() {
+    let disk = SimDisk::new();
+    let (_, mut wal) = start(&disk).unwrap();
+    let mut state = genesis();
+    (state.applied_index, state.applied_term) = (Index(5), Term(2));
+    let meta = state_file::meta_of(&state, wal_meta().cluster_id, wal_meta().member_id);
+    state_file::save(&shared(&disk), &snap_dir(), &meta, &state).unwrap();
+    let installed = SnapshotMark { index: Index(5), term: Term(2), installed: true };
+    let entry = Entry { term: Term(2), index: Index(6), ..Entry::default() };
+    let hard_state = HardState { term: Term(2), vote: MemberId(1), commit: Index(6) };
+    wal.append(&WalBatch {
+        snapshot_mark: Some(installed),
+        entries: &[entry],
+        hard_state: Some(hard_state),
+    })
+    .unwrap();
+    wal.sync().unwrap();
+    wal.mark_synced().unwrap();
+    drop(wal);
+    disk.crash(Crash::LoseAll);
+    disk.damage(&meta.name().path(&snap_dir()), |bytes| bytes[40] ^= 1);
+    let refused = start(&disk).map(|_| ()).unwrap_err();
+    let named = refused.to_string().contains(&meta.name().file_name());
+    assert!(named && matches!(refused, Failure::Recovery(_)), "{refused}");
 }

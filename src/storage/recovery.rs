@@ -236,7 +236,10 @@ impl Applier {
     }
 
     fn apply_committed(&mut self, commit: Index) -> Result<(), RecoveryError> {
-        while let Some(entry) = self.pending.front().filter(|entry| entry.index <= commit) {
+        // What follows a snapshot that is not there waits: once all is read, that is refused.
+        while let Some(entry) = self.pending.front().filter(|entry| entry.index <= commit)
+            && entry.index == self.state.applied_index.next()
+        {
             let index = entry.index;
             let data = entry.proposal();
             let proposal: Option<Proposal> = (!data.is_empty())

@@ -51,6 +51,8 @@ struct State {
     steps: u64,
     stop_at: Option<u64>,
     faults: BTreeMap<u64, Fault>,
+    /// Nothing can be made or grow; what has its space can be written.
+    full: bool,
     /// Crashes so far; files opened before the last one are dead.
     life: u64,
 }
@@ -99,9 +101,15 @@ impl SimDisk {
         self.state().faults.insert(step, fault);
     }
 
+    /// Fills the disk, or makes room again. On a full one nothing can be made and no file can grow.
+    pub fn set_full(&self, full: bool) {
+        self.state().full = full;
+    }
+
     /// Makes the faults that were planned and did not happen go away.
     pub fn heal(&self) {
         let mut state = self.state();
+        state.full = false;
         state.faults.clear();
         state.stop_at = None;
     }
@@ -173,7 +181,12 @@ impl State {
         if fault.is_some() { Err(eio()) } else { Ok(step) }
     }
 
+    fn check_room(&self, needs_room: bool) -> Result<(), io::Error> {
+        if self.full && needs_room { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     fn change_entries(&mut self, change: EntryChange) -> Result<(), io::Error> {
+        self.check_room(change.removed.is_none())?;
         let step = self.plain_step()?;
         change.apply(&mut self.entries);
         self.pending.push((step, change));
@@ -327,16 +340,18 @@ impl Disk for SimDisk {
 }
 
 impl SimFile {
-    /// Runs `work` on the file, as one step.
+    /// Runs `work` on the file, as one step. The file is to be at least `len` bytes long after it.
     fn change(
         &self,
         operation: Operation,
+        len: u64,
         work: impl FnOnce(&mut SimFileData, u64, Option<Fault>) -> Result<(), io::Error>,
     ) -> Result<(), DiskError> {
         let mut state = self.disk.state();
         let state = &mut *state;
         let result = if state.life == self.life && self.writable {
-            state.step().and_then(|(step, fault)| {
+            let grows = state.files.get(&self.id).is_some_and(|f| (f.current.len() as u64) < len);
+            state.check_room(grows).and_then(|()| state.step()).and_then(|(step, fault)| {
                 let file = state.files.get_mut(&self.id).ok_or_else(eio)?;
                 work(file, step, fault)
             })
@@ -347,7 +362,7 @@ impl SimFile {
     }
 
     fn set_len_as(&self, operation: Operation, shrink: bool, len: u64) -> Result<(), DiskError> {
-        self.change(operation, |file, step, fault| {
+        self.change(operation, len, |file, step, fault| {
             if fault.is_some() {
                 return Err(eio());
             }
@@ -372,7 +387,8 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), DiskError> {
-        self.change(Operation::Write, |file, step, fault| {
+        let len = offset + bytes.len() as u64;
+        self.change(Operation::Write, len, |file, step, fault| {
             let kept = match fault {
                 None => bytes,
                 Some(Fault::ShortWrite(len)) => &bytes[..len.min(bytes.len())],
@@ -400,7 +416,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&mut self) -> Result<(), DiskError> {
-        self.change(Operation::Sync, |file, _, fault| {
+        self.change(Operation::Sync, 0, |file, _, fault| {
             let pending = std::mem::take(&mut file.pending);
             if fault.is_some() {
                 return Err(eio()); // dropped: readable, and never written by a later sync

@@ -134,6 +134,10 @@ fn size(entry: &Entry) -> usize {
     entry.data.len() + entry.context.len() + ENTRY_BYTES
 }
 
+fn is_member(conf_state: &ConfState, id: u64) -> bool {
+    conf_state.voters.contains(&id) || conf_state.learners.contains(&id)
+}
+
 impl Storage for Log {
     fn initial_state(&self) -> Result<RaftState> {
         Ok(RaftState { hard_state: self.hard_state.clone(), conf_state: self.conf_state.clone() })
@@ -180,11 +184,15 @@ impl Storage for Log {
         Ok(self.offset.0 + self.entries.len() as u64)
     }
 
-    /// Metadata alone. One that the log does not continue would be of no use to anybody.
-    fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
+    /// Metadata alone. One that the log does not continue would be of no use to anybody, and one in which
+    /// `to` is no member yet is passed over by it, however often it is sent.
+    fn snapshot(&self, request_index: u64, to: u64) -> Result<Snapshot> {
         let least = request_index.max(self.offset.0);
-        let Some(offered) = self.offered.as_ref().filter(|offered| offered.index >= least) else {
-            self.wanted.set(Some(Index(least)));
+        let offered = self.offered.as_ref().filter(|offered| offered.index >= least);
+        let Some(offered) = offered.filter(|offered| is_member(offered.get_conf_state(), to))
+        else {
+            let older = offered.map_or(least, |offered| offered.index + 1);
+            self.wanted.set(Some(Index(older)));
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         };
         let mut snapshot = Snapshot::default();
@@ -229,6 +237,29 @@ mod tests {
         assert_eq!(log.last_index().unwrap(), 3);
         assert_eq!(log.term(3).unwrap(), 2);
         assert_eq!(log.bytes(), 3 * size(&entry(1, 1)));
+    }
+
+    #[test]
+    fn a_snapshot_is_offered_to_those_who_are_members_in_it() {
+        let mut log = log_of(1..=5);
+        let mut offered = SnapshotMetadata { index: 3, term: 1, ..SnapshotMetadata::default() };
+        offered.set_conf_state(ConfState::from((vec![1], vec![2])));
+        log.offer(offered.clone());
+        for (request, to, index, wanted) in [
+            (0, 1, Some(3), None),
+            (0, 2, Some(3), None),
+            (3, 2, Some(3), None),
+            (4, 2, None, Some(4)), // too old
+            (0, 3, None, Some(4)), // it joined later
+        ] {
+            let snapshot = log.snapshot(request, to).ok();
+            let found = snapshot.map(|snapshot| snapshot.get_metadata().index);
+            assert_eq!(found, index, "{to} asks for {request}");
+            assert_eq!(log.take_wanted(), wanted.map(Index), "{to} asks for {request}");
+        }
+        log.compact(Index(4));
+        assert!(log.snapshot(0, 1).is_err(), "the log does not continue it");
+        assert_eq!(log.take_wanted(), Some(Index(4)));
     }
 
     #[test]

@@ -75,7 +75,8 @@ impl Proposals {
     }
 
     /// Those that wait, in order; what the caller cannot send now it gives back to [`Self::put_back`].
-    pub fn take_waiting(&mut self) -> Vec<(ProposalId, Pending)> {
+    pub fn take_waiting(&mut self, term: Term) -> Vec<(ProposalId, Pending)> {
+        self.leave_to_fate(term);
         let ids = std::mem::take(&mut self.waiting);
         ids.into_iter().filter_map(|id| Some((id, self.pending.get(&id)?.clone()))).collect()
     }
@@ -95,6 +96,7 @@ impl Proposals {
     /// A forward to the leader of `term` with all that wait, or none if none do. At most about `max`
     /// bytes; the rest waits for the next.
     pub fn forward(&mut self, term: Term, now: u64, max: usize) -> Option<Forward> {
+        self.leave_to_fate(term);
         let oldest = self.oldest();
         let mut proposals = Vec::new();
         let mut bytes = 0;
@@ -127,6 +129,14 @@ impl Proposals {
                 self.waiting.insert(id);
             }
         }
+    }
+
+    /// Those that were sent in an earlier term wait no more to be sent again: they may be in a log, and be
+    /// committed with this term's entries. They wait again when that is decided.
+    fn leave_to_fate(&mut self, term: Term) {
+        let pending = &self.pending;
+        let sent = |id: &ProposalId| pending.get(id).and_then(|pending| pending.sent);
+        self.waiting.retain(|id| sent(id).is_none_or(|(sent, _)| sent == term));
     }
 
     fn oldest(&self) -> ProposalId {

@@ -46,6 +46,19 @@ fn what_waits_is_forwarded_once_and_again_after_a_while() {
     );
 }
 
+/// It may be in the log of the new leader, who may be this member, and be committed with that.
+#[test]
+fn what_was_to_be_sent_again_in_an_earlier_term_waits_for_its_fate() {
+    let mut proposals = with([1]);
+    assert_eq!(ids(proposals.forward(Term(3), 10, 1 << 20)), [1]);
+    proposals.resend(Term(3), 20, 5); // and no leader is known
+    assert!(proposals.take_waiting(Term(4)).is_empty());
+    proposals.resend(Term(3), 30, 5);
+    assert_eq!(ids(proposals.forward(Term(4), 30, 1 << 20)), NONE);
+    proposals.committed(Term(4), None); // it was not in that log
+    assert_eq!(ids(proposals.forward(Term(4), 31, 1 << 20)), [1]);
+}
+
 #[test]
 fn a_forward_is_bounded_but_never_empty() {
     let mut proposals = with([1, 2, 3]);

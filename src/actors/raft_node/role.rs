@@ -49,6 +49,8 @@ pub struct Role {
     under_way: VecDeque<(u64, bool)>,
     /// The hard state of a batch that was not written; goes with the next one.
     hard_state: Option<HardState>,
+    /// The last batch with a term or a vote that is not on disk.
+    voting: Option<u64>,
     /// Messages that may leave once the batch of this number is on disk.
     held: VecDeque<(u64, Vec<Message>)>,
     /// The membership of the last snapshot that came.
@@ -84,7 +86,9 @@ impl Role {
             read_only_option: ReadOnlyOption::Safe,
             max_uncommitted_size: boot.uncommitted_bytes_max,
             max_committed_size_per_ready: 4 * 1024 * 1024,
-            batch_append: true,
+            // Not the crate's way of joining messages: it puts entries behind an empty message that is further
+            // on, and the follower acknowledges entries that it never got. They share a parcel all the same.
+            batch_append: false,
             ..Config::default()
         };
         let conf_state = conf_state(&boot.membership);
@@ -106,6 +110,7 @@ impl Role {
             effects: Vec::new(),
             under_way: VecDeque::new(),
             hard_state: None,
+            voting: None,
             held: VecDeque::new(),
             arriving: None,
             installing: None,
@@ -435,6 +440,9 @@ impl Role {
             let (_, messages) = self.held.pop_front().expect("there is a front");
             self.effects.push(Effect::Send(messages));
         }
+        if self.voting.is_some_and(|voting| voting <= number) {
+            self.voting = None;
+        }
         if self.installing.is_some_and(|installing| installing <= number) {
             self.installing = None;
             self.tell_applied();
@@ -445,10 +453,22 @@ impl Role {
     fn take_ready(&mut self) -> bool {
         let mut ready = self.node.ready();
         let messages = ready.take_messages();
-        if !messages.is_empty() {
+        let (number, must_sync) = (ready.number(), ready.must_sync());
+        let voted = |hard: &HardState| {
+            let before = self.node.store().hard_state();
+            (hard.term, hard.vote) != (before.term, before.vote)
+        };
+        if ready.hs().is_some_and(voted) {
+            self.voting = Some(number);
+        }
+        if messages.is_empty() {
+        } else if self.voting.is_some() {
+            // An only voter leads before its vote is on disk. Should that be lost, it would lead in the
+            // same term again, with other entries.
+            self.held.push_back((number, messages));
+        } else {
             self.effects.push(Effect::Send(messages)); // a leader's: they need not wait for its own disk
         }
-        let (number, must_sync) = (ready.number(), ready.must_sync());
         let installed = self.install(&ready);
         let entries = ready.take_entries();
         self.hard_state = ready.hs().cloned().or(self.hard_state.take());

@@ -5,7 +5,7 @@ use raft::Storage;
 
 use super::*;
 use crate::{
-    command::{Command, Proposal, ProposalId},
+    command::{Command, MemberChange, Proposal, ProposalId},
     storage::mvcc::Member,
     types::UnixNanos,
 };
@@ -275,4 +275,71 @@ fn each_read_has_its_own_time_to_fail() {
         }
     }
     assert_eq!(failed, [(70, vec![ReadId(1)]), (84, vec![ReadId(2)])]);
+}
+
+fn message(kind: MessageType, term: u64, index: u64) -> Message {
+    let mut message = Message { from: 8, to: 7, term, index, ..Message::default() };
+    message.set_msg_type(kind);
+    message
+}
+
+fn sent(effects: &[Effect]) -> Vec<Message> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send(messages) => Some(messages.clone()),
+        _ => None,
+    });
+    sent.flatten().collect()
+}
+
+/// Should the vote be lost with a crash, this member would lead in the same term again.
+#[test]
+fn a_sole_voter_tells_learners_nothing_before_its_vote_is_on_disk() {
+    let mut membership = Membership::clone(&members(&[7]));
+    let learner = MemberChange::Add { id: MemberId(8), peer_urls: Vec::new(), learner: true };
+    membership.apply(&learner).unwrap();
+    let mut role = start(Boot { membership: Arc::new(membership), ..boot() });
+    let effects = role.end_turn(true);
+    assert!(role.leads() && sent(&effects).is_empty(), "{effects:?}");
+    let Some(Effect::Append { number, hard_state: Some(_), .. }) = effects.last() else {
+        panic!("{effects:?}")
+    };
+    role.handle(Input::Persisted { number: *number });
+    let appends = sent(&role.end_turn(true));
+    assert!(appends.iter().any(|m| m.get_msg_type() == MessageType::MsgAppend), "{appends:?}");
+}
+
+/// The crate's way of joining messages put entry 5 behind an empty append after entry 5; the follower
+/// then acknowledged entry 6, which nobody had written.
+#[test]
+fn entries_follow_the_index_of_their_message() {
+    let mut role = start(Boot { membership: members(&[7, 8]), ..boot() });
+    while !role.leads() {
+        role.handle(Input::Tick);
+        for asked in sent(&settle(&mut role)) {
+            let kind = match asked.get_msg_type() {
+                MessageType::MsgRequestPreVote => MessageType::MsgRequestPreVoteResponse,
+                MessageType::MsgRequestVote => MessageType::MsgRequestVoteResponse,
+                other => panic!("{other:?}"),
+            };
+            role.handle(Input::Step(message(kind, asked.term, 0)));
+        }
+    }
+    for id in 1..=4 {
+        propose(&mut role, id, b"a");
+    }
+    settle(&mut role);
+    let term = role.term().0;
+    role.handle(Input::Step(message(MessageType::MsgAppendResponse, term, 1)));
+    settle(&mut role);
+    assert_eq!(role.last_index(), Index(5));
+    role.handle(Input::Step(message(MessageType::MsgAppendResponse, term, 4)));
+    let mut reject = message(MessageType::MsgAppendResponse, term, 5);
+    (reject.reject, reject.reject_hint, reject.log_term) = (true, 4, term);
+    role.handle(Input::Step(reject));
+    let appends = sent(&settle(&mut role));
+    assert!(appends.iter().any(|message| !message.entries.is_empty()), "{appends:?}");
+    for message in appends {
+        let first = message.entries.first().map_or(message.index + 1, |entry| entry.index);
+        assert_eq!(first, message.index + 1, "{message:?}");
+    }
 }

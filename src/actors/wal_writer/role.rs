@@ -94,7 +94,10 @@ impl Role {
             return Ok(()); // overtaken by one that was installed
         }
         self.snapshot = mark.index;
-        let batch = WalBatch { snapshot_mark: Some(mark), ..WalBatch::default() };
+        // It may be of a state that a peer sent, whose batch is still on its way here.
+        let ahead = mark.index > self.wal.last_index();
+        let snapshot_mark = (!ahead).then_some(mark);
+        let batch = WalBatch { snapshot_mark, ..WalBatch::default() };
         match self.wal.append(&batch) {
             Err(WalError::NoSpace(_)) => {} // recovery does not need the mark; making room comes first
             result => result?,

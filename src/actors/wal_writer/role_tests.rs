@@ -85,3 +85,17 @@ fn a_full_disk_keeps_the_batch_and_goes_on_when_there_is_room() {
     assert_eq!(role.write().unwrap().persisted, Some(1));
     assert!(!role.is_waiting());
 }
+
+#[test]
+fn a_snapshot_of_what_is_still_on_its_way_here_leaves_no_mark() {
+    let mut role = role_on(&SimDisk::new());
+    role.add(append(1, 10, true));
+    role.write().unwrap();
+    let mark = |installed| SnapshotMark { index: Index(9), term: Term(1), installed };
+    role.snapshotted(mark(false), Index(9)).unwrap(); // taken of a state that a peer sent
+    let mut batch = append(10, 10, true);
+    batch.installed = Some(mark(true));
+    role.add(batch);
+    assert_eq!(role.write().unwrap().persisted, Some(10));
+    assert_eq!(role.wal().last_index(), Index(10));
+}

@@ -30,7 +30,7 @@ impl Role {
             return; // until the transfer has ended, one way or the other
         }
         let (mut ids, mut entries, mut later) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, pending) in self.proposals.take_waiting() {
+        for (id, pending) in self.proposals.take_waiting(self.term()) {
             if pending.members && (self.node.raft.has_pending_conf() || !entries.is_empty()) {
                 later.push(id); // one at a time, and by itself
                 continue;
