@@ -258,7 +258,7 @@ async fn knock(address: SocketAddr, hello: &Hello) -> (String, TcpStream) {
         "GET /raft/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: callboard-peer\r\n",
     );
     for (name, value) in hello.headers() {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", &value, "\r\n"]);
     }
     tcp.write_all((head + "\r\n").as_bytes()).await.unwrap();
     let mut read = Vec::new();

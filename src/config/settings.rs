@@ -473,7 +473,6 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Discovery, "discovery-cacert", Kind::Path, "", "Authorities that sign their certificates.").not_yet(TLS),
     setting(Section::Discovery, "discovery-user", Kind::Text, "", "User to be to them.").not_yet(AUTH),
     setting(Section::Discovery, "discovery-password", Kind::Text, "", "That user's password.").not_yet(AUTH),
-    setting(Section::Discovery, "discovery-fallback", Kind::Choice(&["exit", "proxy"]), "proxy", "What to do when discovery fails.").ignored("it goes with discovery, which is not in this version"),
     setting(Section::Discovery, "proxy", Kind::Choice(&["off", "readonly", "on"]), "off", "Be a proxy of the members named by initial-cluster instead of a member; readonly lets only GET through."),
     setting(Section::Discovery, "proxy-failure-wait", NUMBER, "5000", "Milliseconds that a proxy leaves an endpoint alone that did not answer."),
     setting(Section::Discovery, "proxy-refresh-interval", NUMBER, "30000", "Milliseconds between a proxy's looks at the list of members; 0 looks only at the start."),

@@ -330,7 +330,7 @@ impl World {
                 }
             }
             Effect::WantSnapshot(index) => self.want_snapshot(m, run, index),
-            Effect::Membership(_) => {}
+            Effect::Promote(_) | Effect::Membership(_) => {}
             Effect::Removed => run.removed = true,
         }
     }
