@@ -119,21 +119,6 @@ fn each_leader_in_turn_is_killed_under_load() {
 }
 
 #[test]
-fn all_are_killed_at_once_under_load() {
-    let mut cluster = Cluster::start(3, &FAST);
-    let writers = Writers::start(&cluster);
-    for _ in 0..2 {
-        writers.wait_for(50);
-        (0..3).for_each(|n| cluster.member(n).kill());
-        (0..3).for_each(|n| cluster.member(n).spawn());
-        (0..3).for_each(|n| cluster.member(n).wait_ready());
-        writers.wait_for(50);
-    }
-    writers.end(&cluster);
-    cluster.agree();
-}
-
-#[test]
 fn two_of_five_may_be_gone() {
     let mut cluster = Cluster::start(5, &FAST);
     let writers = Writers::start(&cluster);
@@ -245,9 +230,10 @@ fn without_a_quorum_what_needs_none_is_served() {
     cluster.agree();
     cluster.member(1).kill();
     cluster.member(2).kill();
-    let health = cluster
-        .eventually(0, |client| client.get("/health").ok().filter(|answer| answer.status() == 503));
-    assert!(health.text().contains("RAFT NO LEADER"), "{}", health.text());
+    let health = cluster.eventually(0, |client| {
+        client.get("/health").ok().filter(|answer| answer.text().contains("RAFT NO LEADER"))
+    });
+    assert_eq!(health.status(), 503);
     let local = cluster.client(0).get("/v2/keys/k").unwrap();
     assert_eq!(value_of(&local).as_deref(), Some("v"));
     cluster.member(0).kill();
