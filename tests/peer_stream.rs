@@ -106,6 +106,8 @@ fn node(
     let identity =
         Identity { cluster_id: CLUSTER, member_id: MemberId(id), name: format!("n{id}") };
     let published = Published::new(identity, state(of, gone));
+    // With a leader a member is not behind: it takes no strangers for members that it has not heard of.
+    published.raft.leader.store(1, std::sync::atomic::Ordering::Release);
     let (sender, got) = unbounded_channel();
     let recorder = Recorder { got: sender, keeps: slots < 100, kept: Vec::new() }.start();
     let doors = Arc::new(PeerDoors {
