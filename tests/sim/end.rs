@@ -17,6 +17,7 @@ impl World {
     /// All faults stop.
     pub fn heal(&mut self) {
         self.healed_at = Some(self.now);
+        self.removed_before = self.ledger.state.membership().removed().len();
         self.trace.line(self.now, || "all faults stop".to_owned());
         self.links.cut.clear();
         self.links.clogged_until.clear();
@@ -37,8 +38,14 @@ impl World {
         self.after(4 * SECOND + 10 * self.settings.election(), Event::End);
     }
 
-    /// Ten election timeouts later there is a leader; clients begin nothing new.
+    /// Ten election timeouts later there is a leader; clients begin nothing new. Should the last change of
+    /// the membership come through meanwhile, it may have been the leader who was removed.
     pub fn end(&mut self) {
+        let removed = self.ledger.state.membership().removed().len();
+        if self.leader().is_none() && removed > self.removed_before {
+            self.removed_before = removed;
+            return self.after(10 * self.settings.election(), Event::End);
+        }
         self.ending = true;
         self.start_joiners();
         if self.leader().is_none() {

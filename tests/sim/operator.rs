@@ -44,6 +44,9 @@ impl World {
         }
         if self.operator.doing.is_none() {
             let Some(change) = self.operator.queue.pop_front() else { return };
+            if self.healed_at.is_some() {
+                return; // from here on the cluster is left alone
+            }
             let Some(change) = self.choose(change) else { return self.operate_later(MS) };
             self.operator.doing = Some((change, 0));
         }
@@ -81,7 +84,7 @@ impl World {
         let Some((_, Ended::Applied(_))) = &self.ops[op].ended else {
             // Refused, or unknown: looks whether it took effect, and tries again a few times.
             let tries = self.operator.doing.as_ref().map_or(0, |(_, tries)| *tries);
-            if tries >= 20 {
+            if tries >= 20 || self.healed_at.is_some() {
                 self.operator.doing = None;
             }
             return self.operate_later(300 * MS);

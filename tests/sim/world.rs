@@ -91,6 +91,8 @@ pub struct World {
     pub logger: slog::Logger,
     /// The faults are over.
     pub healed_at: Option<u64>,
+    /// Members who had been removed then.
+    pub removed_before: usize,
     /// Clients begin nothing new.
     pub ending: bool,
     /// Links that each fault cuts.
@@ -136,6 +138,7 @@ impl World {
             broken: None,
             logger: slog::Logger::root(slog::Discard, slog::o!()),
             healed_at: None,
+            removed_before: 0,
             ending: false,
             cuts: BTreeMap::new(),
             lost: None,
