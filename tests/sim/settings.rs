@@ -104,7 +104,7 @@ impl Settings {
             watchers: r.between(0, 4),
             think: r.pick(&[2 * MS, 20 * MS, 100 * MS, 400 * MS]),
             client_patience: r.pick(&[1500 * MS, 7 * SECOND]),
-            value_bytes: r.pick(&[1, 8, 8, 200, 200, 20_000]),
+            value_bytes: r.pick(&[1, 8, 8, 200, 200, 4000]),
             ttl_per_mille: r.pick(&[0, 50, 200]),
             net_delay: r.pick(&[100, MS, 10 * MS, 40 * MS]),
             net_jitter: r.pick(&[50, MS, 20 * MS, 200 * MS]),
@@ -116,6 +116,9 @@ impl Settings {
             skew: r.pick(&[0, 0, 2 * SECOND]),
             wall_jumps: r.per_mille(200),
         };
+        if settings.value_bytes > 1000 {
+            settings.think = settings.think.max(100 * MS); // the truth keeps all of it in memory
+        }
         if let Some(clients) = options.clients {
             settings.clients = clients;
         }
