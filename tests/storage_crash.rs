@@ -54,6 +54,15 @@ fn crash_and_check(life: &Life, crash: Crash, what: &str) -> u64 {
     disk.crash(Crash::LoseAll);
     recover_and_check(&next, &disk, what);
 
+    // And for long after the first start, segment after segment, before power is lost.
+    let disk = again.fork();
+    if let Some(first) = recover_and_check(life, &disk, what) {
+        let mut next = Life::resume(disk.clone(), 2, &life.model, first.wal, &first.log);
+        next.group_commit(12).unwrap_or_else(|error| panic!("{what}: append after start: {error}"));
+        disk.crash(Crash::LoseAll);
+        recover_and_check(&next, &disk, &format!("{what}, long after"));
+    }
+
     for step in 0..recovery_steps {
         let disk = again.fork();
         disk.stop_at(first_step + step);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::log::settle_hard_state;
-use super::metadata::WalMeta;
+use super::metadata::{WalMeta, segment_salt};
 use super::record::{self, Record};
 use super::scan::{Found, SegmentReader, Verdict};
 use super::segment::{self, Segment, SegmentName, TEMPORARY};
@@ -76,7 +76,6 @@ pub struct WalReplay {
     /// The newest snapshot that the log continues.
     base: Index,
     synced: u64,
-    end_missing: bool,
     marks: ByteMarks,
     bytes_before: u64,
     report: RecoveryReport,
@@ -139,7 +138,6 @@ impl WalReplay {
             term_at_from: None,
             base: from,
             synced: segments[0].header_end,
-            end_missing: false,
             marks: ByteMarks::default(),
             bytes_before: 0,
             report,
@@ -245,13 +243,10 @@ impl WalReplay {
             found => matches!(found, Ok(Found::SegmentEnd { .. })),
         };
         let next = &self.segments[self.current + 1];
-        if !ended {
-            // A crash came between the making of the last segment and this record.
-            if self.current + 2 < self.segments.len() {
-                let kind = DamageKind::Frame(FrameError::End);
-                return Err(WalError::damaged(&path, limit, kind));
-            }
-            self.end_missing = true;
+        // A crash may have come between the making of the last segment and this record.
+        if !ended && self.current + 2 < self.segments.len() {
+            let kind = DamageKind::Frame(FrameError::End);
+            return Err(WalError::damaged(&path, limit, kind));
         }
         if next.metadata.first_index != self.report.last_index.next() {
             let kind = DamageKind::Foreign("where the segment before ends");
@@ -346,9 +341,7 @@ impl WalReplay {
             self.disk.remove(&temporary)?;
         }
         self.disk.sync_dir(&self.dir)?;
-        if self.end_missing {
-            self.write_segment_end()?;
-        }
+        self.write_segment_end()?;
 
         let last_index = self.report.last_index;
         let disagrees = self.term_at_from.is_some_and(|term| term != self.from_term);
@@ -382,14 +375,20 @@ impl WalReplay {
         Ok((wal, self.report))
     }
 
-    /// Writes the end record of the segment before the last.
+    /// Writes the end record of the segment before the last, be it there or not: a process that was killed
+    /// before its sync leaves one that can be read and that the next power cut takes. By then there may be
+    /// a segment more, and a missing end would pass for damage.
     fn write_segment_end(&self) -> Result<(), WalError> {
-        let [.., before, last] = &self.segments[..] else { return Ok(()) };
-        let at = last.metadata.previous_end;
+        let last = &self.segments[self.segments.len() - 1];
+        let read = self.segments.iter().map(|segment| segment.name);
+        let before = self.older.iter().copied().chain(read).rev().nth(1);
+        let follows = |before: &SegmentName| before.sequence + 1 == last.name.sequence;
+        let Some(before) = before.filter(follows) else { return Ok(()) };
+        let (at, salt) =
+            (last.metadata.previous_end, segment_salt(&last.metadata.meta, before.sequence));
         let mut bytes = Vec::new();
-        let end = SegmentEnd { next_sequence: last.name.sequence };
-        record::encode(&end, &mut bytes, before.salt, at);
-        let mut file = self.disk.open(&before.name.path(&self.dir))?;
+        record::encode(&SegmentEnd { next_sequence: last.name.sequence }, &mut bytes, salt, at);
+        let mut file = self.disk.open(&before.path(&self.dir))?;
         file.write_at(&bytes, at)?;
         file.sync_data()?;
         Ok(())
