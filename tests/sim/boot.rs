@@ -177,7 +177,7 @@ impl World {
         (hard_state.term, hard_state.vote) = (hard.term.0, hard.vote.0);
         hard_state.commit = hard.commit.0;
         let boot = Boot {
-            promote_learners: false,
+            promote_learners: self.settings.promote_learners,
             id: member.id,
             election_ticks: self.settings.election_ticks,
             pre_vote: self.settings.pre_vote,

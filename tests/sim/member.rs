@@ -10,7 +10,7 @@ use callboard::actors::raft_node::ProposeError;
 use callboard::actors::raft_node::role::{Effect, Input, ReadId, Role as RaftRole};
 use callboard::actors::store::role::{Committed, Role as StoreRole};
 use callboard::actors::wal_writer::{Append, role::Role as WalRole};
-use callboard::command::{Command, Proposal, ProposalId};
+use callboard::command::{Command, MemberChange, Proposal, ProposalId};
 use callboard::storage::data_dir::DataDir;
 use callboard::storage::mvcc::State;
 use callboard::storage::sim_disk::SimDisk;
@@ -330,7 +330,11 @@ impl World {
                 }
             }
             Effect::WantSnapshot(index) => self.want_snapshot(m, run, index),
-            Effect::Promote(_) | Effect::Membership(_) => {}
+            Effect::Membership(_) => {}
+            Effect::Promote(id) => {
+                let change = Command::Members(MemberChange::Promote { id });
+                self.put_raft(m, run, RaftIn::Propose(change, None));
+            }
             Effect::Removed => run.removed = true,
         }
     }

@@ -9,9 +9,14 @@ use callboard::storage::mvcc::State;
 use callboard::storage::snapshot::{SnapshotName, SnapshotReceiver};
 use callboard::storage::state_file;
 use callboard::types::{Index, MemberId, Term};
-use callboard::wire::{Forward, Refusal};
+use callboard::wire::{
+    Forward, Refusal, check,
+    decoder::Decoder,
+    peer_frame::{self, PeerFrame},
+};
 use raft::eraftpb::Message;
 
+use super::invariants::{Broken, Invariant};
 use super::member::RaftIn;
 use super::random::Random;
 use super::settings::{MS, SECOND};
@@ -85,6 +90,8 @@ impl World {
         if to >= self.members.len() || to == m {
             return;
         }
+        let (parcel, result) = through_the_wire(parcel);
+        self.check(result);
         let lost = self.links.lost;
         let (drop, twice) = {
             let twice = self.links.twice;
@@ -273,4 +280,61 @@ fn forwarded(forward: &Forward) -> String {
     let ids: Vec<String> =
         forward.proposals.iter().map(|proposal| format!("{:x}", proposal.id.0)).collect();
     format!("forwards {} for term {}, oldest {:x}", ids.join(", "), forward.term, forward.oldest.0)
+}
+
+/// As it is after the way: encoded, decoded and checked as in production. What a sound member sends
+/// passes.
+fn through_the_wire(parcel: Parcel) -> (Parcel, Result<(), Broken>) {
+    let frame = match &parcel {
+        Parcel::Raft(messages) => PeerFrame::Raft(messages.clone()),
+        Parcel::Forward(forward) => PeerFrame::Forward(forward.clone()),
+        Parcel::Refusal(refusal) => PeerFrame::Refusal(refusal.clone()),
+        Parcel::Snapshot { .. } | Parcel::Report { .. } => return (parcel, Ok(())),
+    };
+    let mut bytes = Vec::new();
+    peer_frame::encode(&frame, &mut bytes);
+    let mut decoder = Decoder::new(peer_frame::payload_max(4 << 20));
+    decoder.feed(bytes.into());
+    let broken = |what: String| (parcel.clone(), Err(Invariant::Wire.broken(what)));
+    // A long batch makes several frames.
+    let mut found = Vec::new();
+    loop {
+        match decoder.next() {
+            Ok(Some(part)) => found.push(part),
+            Ok(None) => break,
+            Err(error) => return broken(format!("{frame:?} does not arrive: {error}")),
+        }
+    }
+    if joined(found).as_ref() != Some(&frame) {
+        return broken(format!("{frame:?} arrives as another"));
+    }
+    if let PeerFrame::Raft(messages) = &frame {
+        for message in messages {
+            if let Err(error) = check::form(message) {
+                return broken(format!("{} does not pass the checker: {error}", told(message)));
+            }
+        }
+    }
+    let arrived = match frame {
+        PeerFrame::Raft(messages) => Parcel::Raft(messages),
+        PeerFrame::Forward(forward) => Parcel::Forward(forward),
+        PeerFrame::Refusal(refusal) => Parcel::Refusal(refusal),
+        _ => parcel,
+    };
+    (arrived, Ok(()))
+}
+
+/// The frames of one batch, as one.
+fn joined(frames: Vec<PeerFrame>) -> Option<PeerFrame> {
+    frames.into_iter().reduce(|mut all, next| {
+        match (&mut all, next) {
+            (PeerFrame::Raft(all), PeerFrame::Raft(more)) => all.extend(more),
+            (PeerFrame::Forward(all), PeerFrame::Forward(more)) => {
+                all.proposals.extend(more.proposals);
+            }
+            (PeerFrame::Refusal(all), PeerFrame::Refusal(more)) => all.ids.extend(more.ids),
+            _ => {}
+        }
+        all
+    })
 }

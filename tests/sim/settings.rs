@@ -72,6 +72,8 @@ pub struct Settings {
     pub drift_percent: u64,
     /// Wall clocks differ by up to so much.
     pub skew: u64,
+    /// A leader promotes learners by itself.
+    pub promote_learners: bool,
     /// Wall clocks jump.
     pub wall_jumps: bool,
 }
@@ -115,6 +117,7 @@ impl Settings {
             drift_percent: r.pick(&[0, 2, 20]),
             skew: r.pick(&[0, 0, 2 * SECOND]),
             wall_jumps: r.per_mille(200),
+            promote_learners: r.per_mille(300),
         };
         if settings.value_bytes > 1000 {
             settings.think = settings.think.max(100 * MS); // the truth keeps all of it in memory

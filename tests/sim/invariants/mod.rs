@@ -30,6 +30,7 @@ pub enum Invariant {
     Recovery,
     Liveness,
     Linearizability,
+    Wire,
     NoPanic,
 }
 
