@@ -319,7 +319,7 @@ impl Core {
         // RaftNode and Store share an arbiter: a message between them then costs a tenth of a
         // microsecond, where another thread would cost several.
         let arbiter = Arbiter::new();
-        let peering = peering::Peering::new(config, &published, metrics);
+        let peering = peering::Peering::new(config, snapshots.clone(), &published, metrics);
         let store = {
             let (published, stats) = (Arc::clone(&published), Arc::clone(&stats));
             let pace =
@@ -338,7 +338,7 @@ impl Core {
                 wal_gauge,
                 wal_figures: Arc::clone(&wal_figures),
                 published: Arc::clone(&published),
-                network: Box::new(peering.peers()),
+                network: Box::new(peering.peers(Arc::clone(&removed))),
                 want_snapshot: snapshotter::for_peers(
                     snapshot_orders.clone(),
                     Arc::clone(&snapshotter_gauge),
@@ -353,7 +353,8 @@ impl Core {
             };
             RaftNode::start_in_arbiter(&arbiter.handle(), move |_| RaftNode::new(raft_role, wiring))
         };
-        peering.open(raft_node.clone(), peer_listeners).map_err(system("serving peers"))?;
+        let receiver_thread =
+            peering.open(raft_node.clone(), peer_listeners).map_err(system("serving peers"))?;
         store.do_send(Meet {
             applied: raft_node.clone().recipient(),
             propose: raft_node.clone().recipient(),
@@ -408,7 +409,7 @@ impl Core {
             snapshotter: snapshot_orders,
             snapshotter_gauge,
             wal_control,
-            threads: vec![snapshot_thread, wal_thread],
+            threads: vec![receiver_thread, snapshot_thread, wal_thread],
             clocks,
             removed,
             peering,
@@ -543,7 +544,7 @@ impl Core {
         if tokio::time::timeout(SETTLE_MAX, settled).await.is_err() {
             tracing::warn!("stopping with proposals that are not committed");
         }
-        self.peering.stop();
+        self.peering.stop().await;
         // RaftNode keeps an end of this channel too: only the order ends the thread.
         let slot = loop {
             match self.snapshotter_gauge.take_slot() {

@@ -244,3 +244,85 @@ fn without_a_quorum_what_needs_none_is_served() {
     cluster.member(0).wait_ready();
     cluster.put(0, "/k", "w");
 }
+
+#[test]
+fn all_are_killed_at_once_under_load() {
+    let mut cluster = Cluster::start(3, &FAST);
+    let writers = Writers::start(&cluster);
+    for _ in 0..2 {
+        writers.wait_for(50);
+        (0..3).for_each(|n| cluster.member(n).kill());
+        (0..3).for_each(|n| cluster.member(n).spawn());
+        (0..3).for_each(|n| cluster.member(n).wait_ready());
+        writers.wait_for(50);
+    }
+    writers.end(&cluster);
+    cluster.agree();
+}
+
+#[test]
+fn a_member_whose_data_is_lost_is_replaced() {
+    let mut cluster = Cluster::start(3, &[&FAST[..], &["--snapshot-catchup-entries=10"]].concat());
+    for n in 0..100 {
+        cluster.put(n % 3, &format!("/k{}", n % 10), &n.to_string());
+    }
+    let lost = (cluster.leader() + 1) % 3;
+    let id = cluster.id(lost);
+    cluster.member(lost).kill();
+    std::fs::remove_dir_all(cluster.member(lost).data_dir()).unwrap();
+    // Under its old id, without its vote and its log, it must not come back.
+    cluster.member(lost).spawn();
+    let status = cluster.member(lost).wait_exit();
+    assert!(!status.success());
+    assert!(cluster.member(lost).log().contains("already been bootstrapped"));
+    let at = cluster.running()[0];
+    let removed = cluster.eventually(at, |client| {
+        let answer = client.send(&Request::new("DELETE", &format!("/v2/members/{id}"))).ok()?;
+        matches!(answer.status(), 204 | 410).then_some(answer)
+    });
+    assert!(matches!(removed.status(), 204 | 410));
+    let new = cluster.join(at, "");
+    cluster.member(new).wait_ready();
+    cluster.put(new, "/from-the-new-one", "here");
+    cluster.agree();
+    assert_eq!(cluster.members_at(at).len(), 3);
+}
+
+#[test]
+fn a_laggard_is_brought_up_by_a_snapshot_while_the_others_serve() {
+    let mut cluster = Cluster::start(3, &[&FAST[..], &["--snapshot-catchup-entries=10"]].concat());
+    let laggard = (cluster.leader() + 1) % 3;
+    cluster.member(laggard).kill();
+    let large = "x".repeat(10_000);
+    let at = cluster.leader();
+    for n in 0..200 {
+        cluster.put(at, &format!("/d{}/k{n}", n % 7), &large);
+    }
+    cluster.member(laggard).restart();
+    cluster.agree();
+    // And it goes on from there, over a restart too.
+    cluster.put(laggard, "/after", "it");
+    cluster.member(laggard).restart();
+    cluster.agree();
+}
+
+#[test]
+fn a_learner_follows_and_gets_its_vote() {
+    let flags = [&FAST[..], &["--promote-learners=true"]].concat();
+    let mut cluster = Cluster::start(3, &flags);
+    for n in 0..50 {
+        cluster.put(n % 3, &format!("/k{n}"), "x");
+    }
+    let at = cluster.leader();
+    let learner = cluster.join(at, r#","isLearner":true"#);
+    cluster.member(learner).wait_ready();
+    let promoted = poll(SETTLE, || {
+        let answer = cluster.client(at).get("/v2/members").ok()?;
+        (!answer.text().contains("isLearner")).then_some(())
+    });
+    assert!(promoted.is_some(), "it was not promoted");
+    // Four voters now: with the learner's vote two may not be missing, one may.
+    cluster.member(at).kill();
+    cluster.put(learner, "/after", "it");
+    cluster.agree();
+}

@@ -3,6 +3,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -18,16 +19,25 @@ use callboard::{
             role::Pace,
         },
         raft_node::FromPeer,
+        snapshotter::{
+            receive::Reception,
+            receiver::{self, ReceiverDoor},
+        },
     },
     command::{Command, MemberChange, Proposal, ProposalId},
     http::{
         drain::DrainSignal,
-        peer::{PeerDoors, Refusals, Streams, server},
+        peer::{PeerDoors, Refusals, Streams, server, snapshot::SnapshotDoors},
     },
     published::{Identity, Published},
-    storage::mvcc::{Member, Membership, State},
+    storage::{
+        disk::Disk,
+        mvcc::{Member, Membership, State},
+        sim_disk::SimDisk,
+        snapshot::SnapshotDir,
+    },
     types::{ClusterId, Index, MemberId, Term, UnixNanos},
-    wire::{self, Forward, Hello, PeerFrame, hello::PROTOCOL},
+    wire::{self, Forward, Hello, PeerFrame, Standing, hello::PROTOCOL},
 };
 use raft::eraftpb::{Entry, Message, MessageType};
 use tokio::{
@@ -116,7 +126,11 @@ fn node(
         gauge: Gauge::new("peer-inbox", slots),
         payload_max: 4 << 20,
         idle_timeout: Duration::from_secs(5),
-        snapshot: None,
+        snapshot: SnapshotDoors {
+            published: Arc::clone(&published),
+            receiver: receiver(),
+            standing: Box::new(|_| Standing::Unknown),
+        },
         contact: Box::new(|_, _| {}),
         drain: DrainSignal::default(),
         streams: Streams::default(),
@@ -443,4 +457,34 @@ async fn the_pages_of_the_peer_port() {
             assert!(answer.to_lowercase().contains("x-etcd-cluster-id: c1\r\n"), "{answer}");
         }
     }
+}
+
+/// Where snapshots would go; nobody sends any here.
+fn receiver() -> ReceiverDoor {
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new());
+    let wiring = receiver::Wiring {
+        reception: Reception::new(SnapshotDir::new(disk, Path::new("/snap")), CLUSTER),
+        applied: Box::new(|| Index(0)),
+        arrived: Box::new(|_, _| {}),
+    };
+    receiver::spawn(wiring).unwrap().0
+}
+
+/// A server that happens to listen where a peer is expected, and says "gone" to everything, is none that
+/// could end a member.
+#[actix_rt::test]
+async fn a_stranger_s_gone_is_not_a_peer_s() {
+    let stranger = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener(None);
+    let of = [(1, own.local_addr().unwrap()), (2, stranger.local_addr().unwrap())];
+    let mut a = node(1, own, &of, &[], 4096);
+    a.peers.members(&Membership::new(members(&of)));
+    let mut asked = 0;
+    while asked < 3 {
+        let (mut tcp, _) = timeout(PATIENCE, stranger.accept()).await.unwrap().unwrap();
+        _ = tcp.read(&mut [0; 4096]).await;
+        _ = tcp.write_all(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n").await;
+        asked += 1; // it asks again: the answers before did not end it
+    }
+    assert!(a.removed.try_recv().is_err());
 }

@@ -6,14 +6,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix_http::HttpService;
-use actix_service::{Service, ServiceFactory, fn_service};
 use callboard::actors::peer::snapshot_sender::{Pace, SnapshotSender, Wiring};
 use callboard::actors::snapshotter::host::metadata_of;
 use callboard::actors::snapshotter::{receive::Reception, receiver};
 use callboard::command::{Command, Proposal, ProposalId, V2Command, V2Op, V2Write};
 use callboard::http::peer::snapshot::{SnapshotDoors, answer};
-use callboard::http::service::Routed;
 use callboard::published::{Identity, Published};
 use callboard::storage::disk::{Disk, RealDisk};
 use callboard::storage::mvcc::{Member, State, codec};
@@ -23,6 +20,8 @@ use callboard::types::{ClusterId, Index, MemberId, Term, UnixNanos};
 use callboard::wire::Hello;
 use callboard::wire::Standing;
 use callboard::wire::hello::PROTOCOL;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use raft::eraftpb::{Message, MessageType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -108,24 +107,15 @@ async fn ends(pace: Pace, standing: Standing, cluster: ClusterId) -> Ends {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = HttpService::build()
-        .h1(fn_service(move |request| {
-            let routed = answer(&doors, request);
-            async move {
-                Ok::<_, std::convert::Infallible>(match routed {
-                    Routed::Now(answer) => answer,
-                    Routed::Later(later) => later.await,
-                })
-            }
-        }))
-        .new_service(())
-        .await
-        .unwrap();
-    let service = std::rc::Rc::new(service);
     tokio::task::spawn_local(async move {
-        while let Ok((stream, peer)) = listener.accept().await {
-            let service = std::rc::Rc::clone(&service);
-            tokio::task::spawn_local(async move { service.call((stream, Some(peer))).await });
+        while let Ok((stream, _)) = listener.accept().await {
+            let doors = Arc::clone(&doors);
+            tokio::task::spawn_local(async move {
+                let serve = service_fn(async |request| {
+                    Ok::<_, std::convert::Infallible>(answer(&doors, request).await)
+                });
+                _ = http1::Builder::new().serve_connection(TokioIo::new(stream), serve).await;
+            });
         }
     });
     let (tell, sent) = mpsc::unbounded_channel();

@@ -4,12 +4,13 @@
 use std::{
     io,
     net::TcpListener,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+    thread::JoinHandle,
     time::Duration,
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle};
-use raft::eraftpb::Message;
+use tokio::sync::Notify;
 
 use super::boot;
 use crate::{
@@ -18,19 +19,25 @@ use crate::{
         peer::{
             peers::{Peers, PeersWiring},
             role::Pace,
+            snapshot_sender::{self, SnapshotSender},
         },
-        raft_node::host::{Contact, RaftNode, SnapshotSent, Unreachable},
+        raft_node::host::{Contact, RaftNode, SnapshotArrived, SnapshotSent, Unreachable},
+        snapshotter::{
+            receive::Reception,
+            receiver::{self, ReceiverDoor},
+        },
     },
     clock::wall_clock,
     config::Config,
     http::{
         drain::DrainSignal,
-        peer::{PeerDoors, Refusals, Streams, server},
+        peer::{PeerDoors, Refusals, Streams, server, snapshot::SnapshotDoors, standing},
     },
     metrics::Metrics,
     published::Published,
+    storage::snapshot::SnapshotDir,
     types::MemberId,
-    wire,
+    wire::{self, Hello, hello::PROTOCOL},
 };
 
 /// Peers ping a few times a second; one that is silent for so long is not there.
@@ -39,6 +46,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// See the head of the module.
 pub(super) struct Peering {
     arbiter: Arbiter,
+    snapshots: SnapshotDir,
     published: Arc<Published>,
     outbox: Arc<Gauge>,
     inbox: Arc<Gauge>,
@@ -50,7 +58,12 @@ pub(super) struct Peering {
 }
 
 impl Peering {
-    pub(super) fn new(config: &Config, published: &Arc<Published>, metrics: &Metrics) -> Peering {
+    pub(super) fn new(
+        config: &Config,
+        snapshots: SnapshotDir,
+        published: &Arc<Published>,
+        metrics: &Metrics,
+    ) -> Peering {
         let gauge = |name, capacity| {
             let gauge = Gauge::new(name, capacity);
             metrics.register_mailbox(Arc::clone(&gauge));
@@ -58,6 +71,7 @@ impl Peering {
         };
         Peering {
             arbiter: Arbiter::new(),
+            snapshots,
             published: Arc::clone(published),
             outbox: gauge("peer", config.mailbox.peer),
             inbox: gauge("peer-inbox", config.mailbox.peer_inbox),
@@ -73,7 +87,7 @@ impl Peering {
     }
 
     /// The way to the peers, for RaftNode.
-    pub(super) fn peers(&self) -> Peers {
+    pub(super) fn peers(&self, removed: Arc<Notify>) -> Peers {
         let to_raft = Arc::clone(&self.raft_node);
         let unreachable = move |peer| {
             if let Some(raft_node) = to_raft.get() {
@@ -81,12 +95,28 @@ impl Peering {
             }
         };
         let to_raft = Arc::clone(&self.raft_node);
-        let send_snapshot = move |to, _urls, _message: Message| {
+        let sent = move |to, arrived| {
             if let Some(raft_node) = to_raft.get() {
-                raft_node.do_send(SnapshotSent { to, arrived: false }); // Raft tries again later
+                raft_node.do_send(SnapshotSent { to, arrived });
             }
         };
         let own = self.published.identity.member_id;
+        let published = Arc::clone(&self.published);
+        let sender = SnapshotSender::new(snapshot_sender::Wiring {
+            dir: self.snapshots.clone(),
+            hello: Box::new(move |to| hello(&published, to)),
+            sent: Box::new(sent),
+            pace: snapshot_sender::Pace::default(),
+            bytes_read: AtomicU64::new(0),
+        });
+        let arbiter = self.arbiter();
+        let send_snapshot = move |to, urls, message| {
+            let sender = sender.clone();
+            // False only when the arbiter has stopped, and then the process is ending.
+            _ = arbiter.spawn(async move {
+                _ = sender.send(to, urls, message).await; // it reports by itself, however it ends
+            });
+        };
         Peers::new(PeersWiring {
             arbiter: self.arbiter(),
             published: Arc::clone(&self.published),
@@ -94,7 +124,13 @@ impl Peering {
             pace: self.pace,
             seed: wall_clock().0 ^ own.0,
             unreachable: Arc::new(unreachable),
-            refused_as_removed: Arc::new(end_as_removed),
+            refused_as_removed: Arc::new(move |peer| {
+                tracing::error!(
+                    peer = format!("{peer:x}"),
+                    "a peer has applied the removal of this member, which never arrived here"
+                );
+                removed.notify_one();
+            }),
             send_snapshot: Box::new(send_snapshot),
         })
     }
@@ -104,17 +140,24 @@ impl Peering {
         &self,
         raft_node: Addr<RaftNode>,
         listeners: Vec<TcpListener>,
-    ) -> io::Result<()> {
+    ) -> io::Result<JoinHandle<()>> {
         let inbox = raft_node.clone().recipient();
-        let to_raft = raft_node.clone();
+        let (to_raft, raft_node_for_snapshots) = (raft_node.clone(), raft_node.clone());
         _ = self.raft_node.set(raft_node); // called once
+        let (receiver, thread) = self.receiver(raft_node_for_snapshots)?;
+        let published = Arc::clone(&self.published);
+        let snapshot = SnapshotDoors {
+            published: Arc::clone(&self.published),
+            receiver,
+            standing: Box::new(move |hello| standing(&published, hello.from)),
+        };
         let doors = Arc::new(PeerDoors {
             published: Arc::clone(&self.published),
             inbox,
             gauge: Arc::clone(&self.inbox),
             payload_max: self.payload_max,
             idle_timeout: IDLE_TIMEOUT,
-            snapshot: None,
+            snapshot,
             contact: Box::new(move |id, urls| to_raft.do_send(Contact { id, urls })),
             drain: DrainSignal::default(),
             streams: Streams::default(),
@@ -130,23 +173,45 @@ impl Peering {
             });
         }
         _ = self.doors.set(doors); // called once
-        Ok(())
+        Ok(thread)
     }
 
-    /// Closes all streams, in both directions.
-    pub(super) fn stop(&self) {
+    /// The thread that takes snapshots of peers.
+    fn receiver(&self, raft_node: Addr<RaftNode>) -> io::Result<(ReceiverDoor, JoinHandle<()>)> {
+        let published = Arc::clone(&self.published);
+        let cluster = published.identity.cluster_id;
+        receiver::spawn(receiver::Wiring {
+            reception: Reception::new(self.snapshots.clone(), cluster),
+            applied: Box::new(move || published.state.load().applied_index),
+            arrived: Box::new(move |message, state| {
+                raft_node.do_send(SnapshotArrived { message, state });
+            }),
+        })
+    }
+
+    /// Closes all streams, in both directions, and tells the receiver of snapshots to end.
+    pub(super) async fn stop(&self) {
+        const LOOK: Duration = Duration::from_millis(5);
+        self.arbiter.stop();
         if let Some(doors) = self.doors.get() {
             doors.drain.give();
+            while !doors.snapshot.receiver.stop() {
+                tokio::time::sleep(LOOK).await; // it is working off what came before
+            }
         }
-        self.arbiter.stop();
     }
 }
 
-/// A peer has applied the removal of this member; here it may never arrive.
-fn end_as_removed(peer: MemberId) {
-    tracing::error!(
-        peer = format!("{peer:x}"),
-        "this member was removed from the cluster, says a peer; this process ends"
-    );
-    std::process::exit(1);
+/// What this member says of itself to a peer.
+fn hello(published: &Published, to: MemberId) -> Hello {
+    let (state, identity) = (published.state.load(), &published.identity);
+    let own = state.membership().member(identity.member_id);
+    Hello {
+        cluster: identity.cluster_id,
+        from: identity.member_id,
+        to,
+        protocol: PROTOCOL,
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        peer_urls: own.map(|member| member.peer_urls.clone()).unwrap_or_default(),
+    }
 }

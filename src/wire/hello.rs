@@ -12,6 +12,8 @@ pub const STREAM_PATH: &str = "/raft/stream";
 
 /// Lower-case hex.
 pub const CLUSTER_ID: &str = "X-Callboard-Cluster-ID";
+/// The same in the answer that refuses a stream: who refuses is of this cluster.
+pub const PROOF: &str = "x-callboard-cluster-id";
 /// Lower-case hex; who opens.
 pub const FROM: &str = "X-Callboard-From";
 /// Lower-case hex; who is meant.

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::role::Failure;
 use crate::wire::{
     Hello,
-    hello::{STREAM_PATH, UPGRADE},
+    hello::{PROOF, STREAM_PATH, UPGRADE},
 };
 
 /// The longest refusal that is read.
@@ -46,7 +46,11 @@ pub(super) async fn dial(url: &str, hello: &Hello) -> Result<Connected, Failure>
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
     let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
-    let status = response.status();
+    let mut status = response.status();
+    let proof = response.headers().get(PROOF).and_then(|value| value.to_str().ok());
+    if status == StatusCode::GONE && proof != Some(&format!("{:x}", hello.cluster)) {
+        status = StatusCode::BAD_GATEWAY; // some other server's word, which is not to end this member
+    }
     if status != StatusCode::SWITCHING_PROTOCOLS {
         let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
         let text = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();

@@ -10,12 +10,12 @@ pub mod server;
 pub mod snapshot;
 pub mod stream;
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::Recipient;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, Response, StatusCode, body::Incoming, header};
+use hyper::{Response, StatusCode, header};
 use tokio::{
     sync::{Mutex, Notify},
     time::Instant,
@@ -33,11 +33,6 @@ use crate::{
 /// What a request at the peer port is answered with.
 pub type PeerAnswer = Response<Full<Bytes>>;
 
-/// Answers requests for `/raft/snapshot`.
-pub type SnapshotDoor = Box<
-    dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = PeerAnswer> + Send>> + Send + Sync,
->;
-
 /// All that the peer port may reach.
 pub struct PeerDoors {
     /// Who this member is, and who the others are.
@@ -50,8 +45,8 @@ pub struct PeerDoors {
     pub payload_max: usize,
     /// A connection on which nothing comes for so long is closed.
     pub idle_timeout: Duration,
-    /// `/raft/snapshot`, where snapshots can be received.
-    pub snapshot: Option<SnapshotDoor>,
+    /// `/raft/snapshot`.
+    pub snapshot: snapshot::SnapshotDoors,
     /// Told of a member that this one does not know yet, and where it is found: it may lead.
     pub contact: Box<dyn Fn(MemberId, Vec<String>) + Send + Sync>,
     /// Closes all streams.
@@ -70,16 +65,23 @@ impl PeerDoors {
 
     /// How this member knows another.
     pub fn standing(&self, id: MemberId) -> Standing {
-        let state = self.published.state.load();
-        let membership = state.membership();
-        if membership.removed().contains(&id) {
-            Standing::Removed
-        } else if membership.member(id).is_some() || self.published.raft.leader().is_none() {
-            // Without a leader this member may be behind: whoever comes may have been added since, and lead.
-            Standing::Member
-        } else {
-            Standing::Unknown
-        }
+        standing(&self.published, id)
+    }
+}
+
+/// How this member knows another.
+pub fn standing(published: &Published, id: MemberId) -> Standing {
+    let state = published.state.load();
+    let membership = state.membership();
+    // Without a leader this member may be behind; and whom it takes for the leader, it has heard of.
+    let leader = published.raft.leader();
+    let may_be_behind = leader.is_none_or(|leader| leader == id);
+    if membership.removed().contains(&id) {
+        Standing::Removed
+    } else if membership.member(id).is_some() || may_be_behind {
+        Standing::Member
+    } else {
+        Standing::Unknown
     }
 }
 

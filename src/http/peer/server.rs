@@ -20,10 +20,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::Semaphore};
 use tracing::{info, warn};
 
-use super::{PeerAnswer, PeerDoors, pages, stream, text};
+use super::{PeerAnswer, PeerDoors, pages, snapshot, stream, text};
 use crate::wire::{
     Hello, HelloError,
-    hello::{STREAM_PATH, UPGRADE},
+    hello::{PROOF, STREAM_PATH, UPGRADE},
 };
 
 /// How long a connection may take for the head of a request, and may idle before it.
@@ -118,13 +118,16 @@ async fn route(
             }
             Err((status, reason)) => {
                 doors.refusals.log(address, &reason);
-                text(status, reason + "\n")
+                let mut answer = text(status, reason + "\n");
+                // Proves who refuses: a removed member ends by it.
+                let cluster = format!("{:x}", doors.published.identity.cluster_id);
+                if let Ok(cluster) = HeaderValue::from_str(&cluster) {
+                    answer.headers_mut().insert(PROOF, cluster);
+                }
+                answer
             }
         },
-        "/raft/snapshot" => match &doors.snapshot {
-            Some(door) => door(request).await,
-            None => pages::answer(doors, &request),
-        },
+        path if snapshot::is_here(path) => snapshot::answer(&doors.snapshot, request).await,
         _ => pages::answer(doors, &request),
     }
 }

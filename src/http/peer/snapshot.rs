@@ -1,23 +1,23 @@
 //! `/raft/snapshot/<term>-<index>`: a peer asks how much of a snapshot file is here, and sends the rest.
 //! docs/peer-protocol.md describes the exchange.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
-use actix_http::{
-    ConnectionType, HttpMessage, Method, Payload, Request, StatusCode,
-    header::{self, HeaderName, HeaderValue},
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::{
+    Method, Request, StatusCode,
+    body::Body,
+    header::{self, HeaderValue},
 };
-use futures_util::StreamExt;
 use raft::eraftpb::Message;
+
+use super::{PeerAnswer, pages, text};
 
 use crate::{
     actors::snapshotter::{
         receive::{Progress, Refused, Session, Transfer},
         receiver::ReceiverDoor,
-    },
-    http::{
-        answer::{self, Answer},
-        service::Routed,
     },
     published::Published,
     storage::snapshot::SnapshotName,
@@ -46,24 +46,24 @@ pub fn is_here(path: &str) -> bool {
 }
 
 /// Answers a request whose path [`is_here`].
-pub fn answer(doors: &Arc<SnapshotDoors>, mut request: Request) -> Routed {
-    let (method, payload) = (request.method().clone(), request.take_payload());
-    if method != Method::GET && method != Method::POST {
-        return Routed::Now(answer::method_not_allowed(Some("GET,POST")));
+pub async fn answer<B>(doors: &SnapshotDoors, request: Request<B>) -> PeerAnswer
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
+    let asks = request.method() == Method::GET;
+    if !asks && request.method() != Method::POST {
+        return pages::not_allowed("GET,POST");
     }
     let asked = match Asked::read(doors, &request) {
         Ok(asked) => asked,
-        Err(refusal) => return Routed::Now(refusal),
+        Err(refusal) => return *refusal,
     };
-    let doors = Arc::clone(doors);
-    Routed::later(async move {
-        let answered = if method == Method::GET {
-            doors.receiver.progress(asked.transfer).await.map(progress)
-        } else {
-            receive(&doors, &asked, payload).await
-        };
-        answered.unwrap_or_else(|refused| refusal(&refused))
-    })
+    let answered = if asks {
+        doors.receiver.progress(asked.transfer).await.map(progress)
+    } else {
+        receive(doors, &asked, request.into_body()).await
+    };
+    answered.unwrap_or_else(|refused| refusal(&refused))
 }
 
 struct Asked {
@@ -73,9 +73,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(doors: &SnapshotDoors, request: &Request) -> Result<Asked, Answer> {
+    fn read<B>(doors: &SnapshotDoors, request: &Request<B>) -> Result<Asked, Box<PeerAnswer>> {
         let header = |name: &str| request.headers().get(name)?.to_str().ok();
-        let refuse = |status, error: &dyn std::fmt::Display| close(status, &error.to_string());
+        let refuse = |status, error: &dyn Display| Box::new(close(status, &error.to_string()));
         let identity = &doors.published.identity;
         let hello = Hello::parse(header)
             .and_then(|hello| {
@@ -90,7 +90,7 @@ impl Asked {
                 )
             })?;
         let number = |name: &str| header(name).and_then(|text| text.parse::<u64>().ok());
-        let stem = request.path().strip_prefix(PATH).unwrap_or_default();
+        let stem = request.uri().path().strip_prefix(PATH).unwrap_or_default();
         let name = SnapshotName::parse(&format!("{stem}.snap"))
             .ok_or_else(|| refuse(StatusCode::NOT_FOUND, &"no snapshot has this name"))?;
         let missing = || refuse(StatusCode::BAD_REQUEST, &"a header is missing or malformed");
@@ -107,18 +107,17 @@ impl Asked {
     }
 }
 
-async fn receive(
-    doors: &SnapshotDoors,
-    asked: &Asked,
-    payload: Payload,
-) -> Result<Answer, Refused> {
+async fn receive<B>(doors: &SnapshotDoors, asked: &Asked, body: B) -> Result<PeerAnswer, Refused>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let Some(session) = doors.receiver.begin(asked.transfer, asked.offset).await? else {
         return Ok(closing(progress(Progress::Have)));
     };
-    match take_body(doors, asked, session, payload).await {
+    match take_body(doors, asked, session, body).await {
         Ok(message) => {
             doors.receiver.end(session, message).await?;
-            Ok(answer::empty(StatusCode::OK))
+            Ok(text(StatusCode::OK, ""))
         }
         Err(Stopped::Refused(refused)) => Err(refused),
         Err(Stopped::Bad(text)) => Ok(close(StatusCode::BAD_REQUEST, &text)),
@@ -132,19 +131,23 @@ enum Stopped {
 }
 
 /// Hands the pieces on, one at a time, until the message comes.
-async fn take_body(
+async fn take_body<B>(
     doors: &SnapshotDoors,
     asked: &Asked,
     session: Session,
-    mut payload: Payload,
-) -> Result<Box<Message>, Stopped> {
-    let bad = |error: &dyn std::fmt::Display| Stopped::Bad(error.to_string());
+    mut body: B,
+) -> Result<Box<Message>, Stopped>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
+    let bad = |error: &dyn Display| Stopped::Bad(error.to_string());
     let mut decoder = ChunkDecoder::default();
     loop {
-        let read = tokio::time::timeout(SILENCE_MAX, payload.next()).await;
+        let read = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
         let read = read.map_err(|_| bad(&"the body did not go on"))?;
         let read = read.ok_or_else(|| bad(&"the body ended before its message"))?;
-        decoder.feed(&read.map_err(|error| bad(&error))?);
+        let frame = read.map_err(|error| bad(&error))?;
+        decoder.feed(frame.data_ref().ok_or_else(|| bad(&"a body with trailers"))?);
         while let Some(part) = decoder.next().map_err(|error| bad(&error))? {
             match part {
                 Part::Chunk { offset, bytes } => {
@@ -157,7 +160,8 @@ async fn take_body(
                     if (message.from, message.to) != (from.0, to.0) || !message.has_snapshot() {
                         return Err(bad(&"the message is not the sender's, or not a snapshot's"));
                     }
-                    if payload.next().await.is_some() || decoder.buffered() > 0 {
+                    let rest = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
+                    if !matches!(rest, Ok(None)) || decoder.buffered() > 0 {
                         return Err(bad(&"something follows the message"));
                     }
                     return Ok(message);
@@ -167,18 +171,18 @@ async fn take_body(
     }
 }
 
-fn progress(progress: Progress) -> Answer {
+fn progress(progress: Progress) -> PeerAnswer {
     match progress {
-        Progress::Have => answer::empty(StatusCode::NO_CONTENT),
+        Progress::Have => text(StatusCode::NO_CONTENT, ""),
         Progress::Bytes(bytes) => {
-            let mut answer = answer::empty(StatusCode::OK);
-            answer::set_number(&mut answer, &HeaderName::from_static(OFFSET), bytes);
+            let mut answer = text(StatusCode::OK, "");
+            answer.headers_mut().insert(OFFSET, bytes.into());
             answer
         }
     }
 }
 
-fn refusal(refused: &Refused) -> Answer {
+fn refusal(refused: &Refused) -> PeerAnswer {
     let status = match refused {
         Refused::Busy | Refused::Superseded | Refused::Offset { .. } => StatusCode::CONFLICT,
         Refused::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -190,12 +194,11 @@ fn refusal(refused: &Refused) -> Answer {
 }
 
 /// The rest of the body, if there is one, is not read.
-fn close(status: StatusCode, text: &str) -> Answer {
-    closing(answer::error_text(status, format!("{text}\n")))
+fn close(status: StatusCode, words: &str) -> PeerAnswer {
+    closing(text(status, format!("{words}\n")))
 }
 
-fn closing(mut answer: Answer) -> Answer {
-    answer.head_mut().set_connection_type(ConnectionType::Close);
+fn closing(mut answer: PeerAnswer) -> PeerAnswer {
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
