@@ -24,12 +24,13 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use raft::eraftpb::{Message, MessageType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 const CLUSTER: ClusterId = ClusterId(7);
 const FROM: MemberId = MemberId(1);
 const TO: MemberId = MemberId(2);
+const SOCKET_BYTES: u32 = 64 << 10;
 
 /// The state after so many writes of 64 KiB.
 fn state(index: u64) -> State {
@@ -105,7 +106,11 @@ async fn ends(pace: Pace, standing: Standing, cluster: ClusterId) -> Ends {
         receiver,
         standing: Box::new(move |_| standing),
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // What the sockets hold is lost with each cut: little, or a slow receiver looks like one that starts over.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(SOCKET_BYTES).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(16).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -156,7 +161,9 @@ async fn proxy(to: std::net::SocketAddr, mischief: Vec<Mischief>) -> (String, Ar
     let plan = Arc::new((AtomicUsize::new(0), mischief));
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(to).await.unwrap();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_send_buffer_size(SOCKET_BYTES).unwrap();
+            let server = socket.connect(to).await.unwrap();
             tokio::spawn(pass(client, server, Arc::clone(&counted), Arc::clone(&plan)));
         }
     });

@@ -285,6 +285,11 @@ impl Walk<'_> {
                 });
                 Json::Array(nodes)
             }
+            // In the order of ids, which are made from the time.
+            ("members", Json::Array(mut members)) => {
+                members.sort_by_key(|member| member.get("peerURLs").map(ToString::to_string));
+                Json::Array(members)
+            }
             (_, value) => value,
         }
     }
