@@ -89,7 +89,7 @@ fn pace() -> Pace {
 }
 
 /// Must be called within a `LocalSet`.
-async fn ends(pace: Pace, standing: Standing, cluster: ClusterId) -> Ends {
+fn ends(pace: Pace, standing: Standing, cluster: ClusterId) -> Ends {
     let dir = tempfile::tempdir().unwrap();
     let identity = Identity { cluster_id: CLUSTER, member_id: TO, name: String::new() };
     let published = Published::new(identity, state(0));
@@ -221,7 +221,7 @@ fn run(test: impl Future<Output = ()>) {
 #[test]
 fn interrupted_it_goes_on_and_does_not_start_over() {
     run(async {
-        let mut ends = ends(pace(), Standing::Member, CLUSTER).await;
+        let mut ends = ends(pace(), Standing::Member, CLUSTER);
         let whole = state(500);
         let (message, len) = take(&ends.dir, &whole, CLUSTER);
         assert!(len > 30_000_000, "{len}");
@@ -259,7 +259,7 @@ fn interrupted_it_goes_on_and_does_not_start_over() {
 #[test]
 fn a_changed_byte_is_refused_and_sent_again() {
     run(async {
-        let mut ends = ends(pace(), Standing::Member, CLUSTER).await;
+        let mut ends = ends(pace(), Standing::Member, CLUSTER);
         let whole = state(100);
         let (message, len) = take(&ends.dir, &whole, CLUSTER);
         let (url, count) = proxy(ends.address, vec![Mischief::Flip(3_000_000)]).await;
@@ -282,7 +282,7 @@ fn who_is_wrong_is_refused() {
             (Standing::Unknown, CLUSTER, CLUSTER, TO),
             (Standing::Removed, CLUSTER, CLUSTER, TO),
         ] {
-            let mut ends = ends(pace(), standing, said).await;
+            let mut ends = ends(pace(), standing, said);
             let (message, _) = take(&ends.dir, &state(3), file);
             ends.sender.send(to, vec![format!("http://{}", ends.address)], message);
             assert_eq!(ends.sent.recv().await, Some((to, false)), "{standing:?} {said} {file}");
@@ -297,7 +297,7 @@ fn who_is_wrong_is_refused() {
 fn a_file_that_is_gone_or_nobody_there_is_told_once() {
     run(async {
         let quick = Pace { attempts: 2, ..pace() };
-        let mut ends = ends(quick, Standing::Member, CLUSTER).await;
+        let mut ends = ends(quick, Standing::Member, CLUSTER);
         let (message, _) = take(&ends.dir, &state(3), CLUSTER);
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", nobody.local_addr().unwrap());
@@ -317,7 +317,7 @@ fn a_file_that_is_gone_or_nobody_there_is_told_once() {
 #[test]
 fn of_several_at_once_one_gets_through_and_all_are_told() {
     run(async {
-        let mut ends = ends(pace(), Standing::Member, CLUSTER).await;
+        let mut ends = ends(pace(), Standing::Member, CLUSTER);
         let (older, _) = take(&ends.dir, &state(50), CLUSTER);
         let whole = state(100);
         let (newer, _) = take(&ends.dir, &whole, CLUSTER);
@@ -345,7 +345,7 @@ fn of_several_at_once_one_gets_through_and_all_are_told() {
 fn a_peer_that_does_not_read_costs_no_memory() {
     run(async {
         let impatient = Pace { attempts: 1, silence: Duration::from_secs(1), ..pace() };
-        let mut ends = ends(impatient, Standing::Member, CLUSTER).await;
+        let mut ends = ends(impatient, Standing::Member, CLUSTER);
         let (message, len) = take(&ends.dir, &state(500), CLUSTER);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -129,7 +129,7 @@ pub(super) async fn run(mut link: Link, mut session: Session) {
         let effects = session.handle(start.elapsed(), Input::Failed(failure));
         link.perform(effects, &mut Vec::new());
     }
-    link.figures.active_since.store(0, Ordering::Release);
+    link.figures.note_silent();
 }
 
 impl Link {
@@ -160,16 +160,13 @@ impl Link {
                 Effect::Ping { nonce } => wire::encode(&PeerFrame::Ping { nonce }, out),
                 Effect::Close => close = true,
                 Effect::Active(active) => {
-                    let since = &self.figures.active_since;
-                    let ordering = Ordering::AcqRel;
-                    let time = if active { wall_clock().0 } else { 0 };
-                    if active && since.load(Ordering::Acquire) != 0 {
-                        continue;
-                    }
-                    if since.swap(time, ordering) != time {
-                        let words =
-                            if active { "peer became active" } else { "peer became inactive" };
-                        info!(peer = peer(), "{words}");
+                    let was = self.figures.active_since().is_some();
+                    if active && !was {
+                        self.figures.note_answering(wall_clock());
+                        info!(peer = peer(), "peer became active");
+                    } else if !active && was {
+                        self.figures.note_silent();
+                        info!(peer = peer(), "peer became inactive");
                     }
                 }
                 Effect::RoundTrip(took) => self.figures.note_round_trip(took),
