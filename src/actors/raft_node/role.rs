@@ -38,6 +38,8 @@ pub struct Role {
     seed: u64,
     election_ticks: usize,
     promote_learners: bool,
+    /// The tick at which a promotion was last asked for.
+    promoted_at: Option<u64>,
     proposal_ticks: u64,
     pending_bytes_max: u64,
     catch_up_entries: u64,
@@ -101,6 +103,7 @@ impl Role {
             seed: boot.seed,
             election_ticks: boot.election_ticks,
             promote_learners: boot.promote_learners,
+            promoted_at: None,
             proposal_ticks: boot.proposal_ticks,
             pending_bytes_max: boot.uncommitted_bytes_max,
             catch_up_entries: boot.catch_up_entries,
@@ -285,7 +288,8 @@ impl Role {
     /// it entry by entry.
     fn promote_learner(&mut self) {
         let patience = self.election_ticks as u64;
-        if !self.promote_learners || !self.leads() || !self.now.is_multiple_of(patience) {
+        let asked = self.promoted_at.is_some_and(|at| self.now - at < patience);
+        if !self.promote_learners || !self.leads() || asked {
             return;
         }
         let (prs, last) = (self.node.raft.prs(), self.last_index().0);
@@ -296,7 +300,9 @@ impl Role {
                     && progress.matched >= last - last / 10
             })
         };
+        // Looked at with every tick: once in an election timeout the crate forgets who answered lately.
         if let Some(id) = self.membership.learners().find(caught_up) {
+            self.promoted_at = Some(self.now);
             self.effects.push(Effect::Promote(id));
         }
     }
@@ -349,12 +355,12 @@ impl Role {
             return;
         }
         let voters = &self.membership;
-        let others = self.node.raft.prs().iter().filter(|&(&id, progress)| {
-            id != self.id.0
-                && progress.recent_active
-                && voters.member(MemberId(id)).is_some_and(|member| !member.learner)
+        let others = self.node.raft.prs().iter().filter(|&(&id, _)| {
+            id != self.id.0 && voters.member(MemberId(id)).is_some_and(|member| !member.learner)
         });
-        let furthest = others.max_by_key(|&(&id, progress)| (progress.matched, id));
+        // Once in an election timeout nobody has answered lately: then the furthest along will do.
+        let furthest =
+            others.max_by_key(|&(&id, progress)| (progress.recent_active, progress.matched, id));
         if let Some(to) = to.map(|id| id.0).or(furthest.map(|(&id, _)| id)) {
             self.node.transfer_leader(to);
         }

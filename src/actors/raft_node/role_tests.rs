@@ -343,3 +343,32 @@ fn entries_follow_the_index_of_their_message() {
         assert_eq!(first, message.index + 1, "{message:?}");
     }
 }
+
+/// The crate forgets who answered lately once in an election timeout. A leader that looks only then would
+/// never promote, and one that is stopped just then would hand its lead to nobody.
+#[test]
+fn who_answered_lately_is_looked_at_in_every_phase() {
+    let mut membership = Membership::clone(&members(&[7]));
+    let change = crate::command::MemberChange::Add {
+        id: MemberId(8),
+        peer_urls: vec!["http://b:1".to_owned()],
+        learner: true,
+    };
+    membership.apply(&change).unwrap();
+    let membership = Arc::new(membership);
+    let mut role = start(Boot { membership, promote_learners: true, ..boot() });
+    settle(&mut role);
+    let mut promoted = 0;
+    for _ in 0..60 {
+        role.handle(Input::Tick);
+        promoted += settle(&mut role).iter().filter(|e| matches!(e, Effect::Promote(_))).count();
+        for kind in [MessageType::MsgAppendResponse, MessageType::MsgHeartbeatResponse] {
+            let (term, index) = (role.term().0, role.last_index().0);
+            let mut answer = Message { from: 8, to: 7, term, index, ..Message::default() };
+            answer.set_msg_type(kind);
+            role.handle(Input::Step(answer));
+            settle(&mut role);
+        }
+    }
+    assert!((3..=7).contains(&promoted), "asked {promoted} times in six election timeouts");
+}
