@@ -4,10 +4,17 @@
 //!
 //! Depends on `types` alone. Encoded as MessagePack (see docs/on-disk-format.md).
 
+mod v3;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{LeaseId, MemberId, Revision, UnixNanos};
+
+pub use v3::{
+    AuthChange, Caller, CompareResult, CompareTarget, KeyRange, Permission, SortOrder, SortTarget,
+    V3Command, V3Compare, V3DeleteRange, V3Op, V3Put, V3Range, V3RequestOp, V3Txn,
+};
 
 /// Names a proposal among those of its proposer; the answer finds its caller by it.
 #[derive(
@@ -72,7 +79,7 @@ pub struct Proposal {
 pub enum Command {
     /// A write through the v2 door.
     V2(V2Command),
-    /// These leases have run out by the leader's clock; those that are gone already are skipped.
+    /// These v2 leases have run out by the leader's clock; those that are gone already are skipped.
     Expire {
         /// In the order in which they ran out.
         leases: Vec<LeaseId>,
@@ -105,6 +112,8 @@ pub enum Command {
         /// Raised, or cleared.
         raised: bool,
     },
+    /// A write through the v3 door.
+    V3(V3Command),
 }
 
 /// One change of the membership. At most one is under way at a time.

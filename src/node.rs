@@ -446,6 +446,14 @@ impl Core {
                 watch_capacity: config.mailbox.watch,
                 cors: config.cors.clone(),
                 enable_v2: config.enable_v2,
+                max_txn_ops: config.max_txn_ops as usize,
+                quota_backend_bytes: config.quota_backend_bytes,
+                http2: http::Http2Settings {
+                    max_concurrent_streams: config.max_concurrent_streams,
+                    keepalive_min_time: config.grpc_keepalive_min_time,
+                    keepalive_interval: config.grpc_keepalive_interval,
+                    keepalive_timeout: config.grpc_keepalive_timeout,
+                },
                 host_whitelist: config.host_whitelist.clone(),
                 // etcd's: 5 s for a slow disk, and two elections.
                 request_timeout: Duration::from_millis(5000 + 2 * config.election_timeout_ms),

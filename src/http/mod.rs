@@ -38,6 +38,7 @@ pub mod server;
 pub mod service;
 pub mod stream;
 pub mod v2;
+pub mod v3;
 
 /// All that a handler may reach: shared by all workers.
 pub struct Doors {
@@ -81,10 +82,41 @@ pub struct DoorSettings {
     pub strict_reconfig_check: bool,
     /// `--max-learners`.
     pub max_learners: usize,
+    /// `--max-txn-ops`.
+    pub max_txn_ops: usize,
+    /// `--quota-backend-bytes`; none: no quota.
+    pub quota_backend_bytes: Option<u64>,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.
     pub host_whitelist: Vec<String>,
+    /// HTTP/2 and gRPC.
+    pub http2: Http2Settings,
     /// When the process started, for `/v2/stats/self` (RFC 3339).
     pub start_time: crate::types::UnixNanos,
+}
+
+/// What the configuration says about HTTP/2 connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Settings {
+    /// `--max-concurrent-streams` of one connection.
+    pub max_concurrent_streams: u32,
+    /// `--grpc-keepalive-min-time`: a client that pings more often is sent away.
+    pub keepalive_min_time: Duration,
+    /// `--grpc-keepalive-interval`: how often an idle client is pinged.
+    pub keepalive_interval: Duration,
+    /// `--grpc-keepalive-timeout`: how long such a ping may stay unanswered.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Http2Settings {
+    /// etcd's defaults.
+    fn default() -> Self {
+        Http2Settings {
+            max_concurrent_streams: u32::MAX,
+            keepalive_min_time: Duration::from_secs(5),
+            keepalive_interval: Duration::from_hours(2),
+            keepalive_timeout: Duration::from_secs(20),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What is kept: the keyspace in memory (`mvcc`, its v2 view `v2_tree`, the `tree` that both are made
+//! What is kept: the keyspace in memory (`mvcc`, its v2 view `v2_tree`, the operations of `v3`, the `tree` that both are made
 //! of) and everything on disk (files, frames, the write-ahead log, snapshots, the data directory).
 //!
 //! What always holds: what `sync` reported as done survives a power cut; what cannot be read back
@@ -17,4 +17,5 @@ pub mod snapshot;
 pub mod state_file;
 pub mod tree;
 pub mod v2_tree;
+pub mod v3;
 pub mod wal;

@@ -24,7 +24,7 @@ use callboard::{
     },
     command::{Command, Proposal, ProposalId},
     http::{
-        DoorSettings, Doors,
+        DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
         server::{Drain, HttpServer, ServerSettings, Start},
     },
@@ -147,6 +147,9 @@ impl Member {
                 watch_capacity: sizes.watch_capacity,
                 cors: urls("*"),
                 enable_v2: true,
+                max_txn_ops: 128,
+                quota_backend_bytes: None,
+                http2: Http2Settings::default(),
                 host_whitelist: urls("*"),
                 request_timeout: Duration::from_secs(2),
                 election_timeout: Duration::from_secs(1),

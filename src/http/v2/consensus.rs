@@ -41,7 +41,11 @@ fn explained(doors: &Doors, started: UnixNanos, error: V2Error) -> V2Error {
 
 /// What a request that began then, and has timed out now, most likely fell into: an election, or a
 /// connection that broke.
-fn blame(published: &Published, started: UnixNanos, election_timeout: Duration) -> Blame {
+pub(crate) fn blame(
+    published: &Published,
+    started: UnixNanos,
+    election_timeout: Duration,
+) -> Blame {
     let led_since = published.raft.leader_since.load(std::sync::atomic::Ordering::Acquire);
     let lost_at = led_since.saturating_sub(2 * election_timeout.as_nanos() as u64);
     if started.0 > lost_at && started.0 < led_since {

@@ -7,7 +7,10 @@ use smallvec::SmallVec;
 use super::{membership::MemberError, record::RevisionRecord, state::State};
 use crate::{
     command::{Command, MemberChange, Proposal},
-    storage::v2_tree::{self, V2StoreError},
+    storage::{
+        v2_tree::{self, V2StoreError},
+        v3::{self, V3Applied},
+    },
     types::{Index, LeaseId, Revision, Term},
 };
 
@@ -28,6 +31,8 @@ pub enum Applied {
     Alarm,
     /// The state is to be digested as it is now.
     Checkpoint,
+    /// A v3 write: what it gives, or why it was refused.
+    V3(V3Applied),
 }
 
 /// Why a compaction was refused.
@@ -44,7 +49,7 @@ pub enum CompactError {
 /// A lease that came or went, for the leader's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseChange {
-    /// It runs from now on, for so many seconds.
+    /// It runs from now on, for so many seconds; a v3 lease's first, or anew.
     Granted(LeaseId, u64),
     /// It is gone.
     Revoked(LeaseId),
@@ -109,13 +114,19 @@ impl State {
                 }
                 Applied::Alarm
             }
+            Command::V3(command) => {
+                let changed = v3::apply(self, term, *time, command);
+                outcome.records = changed.records;
+                outcome.leases = changed.leases;
+                Applied::V3(changed.applied)
+            }
         };
         outcome
     }
 
     /// Forgets history up to `revision`. What it held is freed later, bit by bit, by
     /// [`State::free_compacted`].
-    fn compact(&mut self, revision: Revision) -> Result<Revision, CompactError> {
+    pub(crate) fn compact(&mut self, revision: Revision) -> Result<Revision, CompactError> {
         if revision <= self.compacted {
             return Err(CompactError::AlreadyCompacted);
         }

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::{
     membership::{Member, Membership},
     record::{
-        Action, Change, DirBefore, DirChange, DirRecord, KeyHead, KeyRecord, LeaseRecord,
+        Action, Attached, Change, DirBefore, DirChange, DirRecord, KeyHead, KeyRecord, LeaseRecord,
         RevisionRecord,
     },
     state::State,
@@ -234,7 +234,13 @@ fn key_wire<'a>(state: &State, record: &'a KeyRecord) -> KeyWire<'a> {
 
 fn revision_wire<'a>(state: &State, record: &'a RevisionRecord) -> RevisionWire<'a> {
     let changes = record.changes.iter().map(|change| ChangeWire {
-        before: change.before.as_ref().map(|before| key_wire(state, before)),
+        before: change.before.as_ref().map(|before| {
+            if before.mod_revision == record.revision {
+                // Put and deleted by one transaction: whoever reads does not have this revision yet.
+                return KeyWire { at: None, inline: Some(InlineKey::of(before)) };
+            }
+            key_wire(state, before)
+        }),
         after: change.after.as_ref().map(InlineKey::of),
     });
     let dir = record.dir.as_ref().map(|change| {
@@ -327,7 +333,15 @@ impl Loader {
         if Some(self.history.len() as u64) != whole {
             return Err(self.misplaced("history has a gap"));
         }
+        let leases = Tree::from_sorted(self.leases);
+        let is_v3 = |id| leases.get(&id).is_some_and(|lease: &Arc<LeaseRecord>| lease.is_v3());
+        let attached = self.keys.iter().filter(|key| key.lease.0 != 0 && is_v3(key.lease));
+        let mut attached: Vec<Attached> = attached
+            .map(|key| Attached { lease: key.lease, key: Bytes::copy_from_slice(key.key()) })
+            .collect();
+        attached.sort_unstable();
         Ok(State {
+            attached: Tree::from_sorted(attached),
             applied_index: head.applied_index,
             applied_term: head.applied_term,
             revision: head.revision,
@@ -336,7 +350,7 @@ impl Loader {
             history_bytes: self.history.iter().map(|r| r.superseded_bytes() as u64).sum(),
             membership: Arc::new(Membership::restore(head.members.clone(), head.removed.clone())),
             alarms: Arc::new(head.alarms.clone()),
-            leases: Tree::from_sorted(self.leases),
+            leases,
             dirs: Tree::from_sorted(self.dirs),
             history: Tree::from_sorted(self.history),
             keys: Tree::from_sorted(self.keys),

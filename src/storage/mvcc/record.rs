@@ -114,6 +114,25 @@ pub struct LeaseRecord {
     pub expires: UnixNanos,
     /// What ends with it.
     pub holder: LeaseHolder,
+    /// Of a v3 lease: seconds that it had left when the leader last told, if it ever did.
+    #[serde(default)]
+    pub remaining: Option<u64>,
+}
+
+impl LeaseRecord {
+    /// Whether v3 made it: then it lives by being kept alive, and not by the wall clock.
+    pub fn is_v3(&self) -> bool {
+        matches!(self.holder, LeaseHolder::Keys)
+    }
+}
+
+/// A key that hangs on a v3 lease.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attached {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The key.
+    pub key: Bytes,
 }
 
 /// What ends with a lease. A lease made by a v2 TTL has exactly one holder.
@@ -123,6 +142,8 @@ pub enum LeaseHolder {
     Key(Bytes),
     /// A directory and everything below it.
     Dir(Bytes),
+    /// Of a v3 lease: the keys that are attached to it, which the state knows.
+    Keys,
 }
 
 /// What kind of change a revision was, as v2 names it.
@@ -142,12 +163,14 @@ pub enum Action {
     CompareAndDelete,
     /// A lease's end.
     Expire,
+    /// A v3 transaction that put and deleted: each change is what its sides say.
+    Txn,
 }
 
 impl Action {
     /// The action whose number (its place in the list, as snapshots store it) this is.
     pub fn from_number(number: u8) -> Option<Action> {
-        const ALL: [Action; 7] = [
+        const ALL: [Action; 8] = [
             Action::Set,
             Action::Create,
             Action::Update,
@@ -155,6 +178,7 @@ impl Action {
             Action::Delete,
             Action::CompareAndDelete,
             Action::Expire,
+            Action::Txn,
         ];
         ALL.get(usize::from(number)).copied()
     }
@@ -169,6 +193,7 @@ impl Action {
             Action::Delete => "delete",
             Action::CompareAndDelete => "compareAndDelete",
             Action::Expire => "expire",
+            Action::Txn => "txn", // never seen: its events are told by their sides
         }
     }
 }
@@ -222,15 +247,19 @@ pub struct RevisionRecord {
     pub action: Action,
     /// A v2 refresh: wakes no v2 watcher.
     pub refresh: bool,
-    /// The keys changed, ascending.
+    /// The keys changed: ascending, but those of a [`Action::Txn`] in the order of its operations,
+    /// where a key that was put may be deleted again.
     pub changes: SmallVec<[Change; 1]>,
     /// Present when, seen from v2, the change is that of a directory.
     pub dir: Option<Box<DirChange>>,
 }
 
 impl RevisionRecord {
-    /// The change of `key`, if this revision changed it.
+    /// The (first) change of `key`, if this revision changed it.
     pub fn change_of(&self, key: &[u8]) -> Option<&Change> {
+        if self.action == Action::Txn {
+            return self.changes.iter().find(|change| change.key() == key);
+        }
         let at = self.changes.binary_search_by(|change| change.key().cmp(key)).ok()?;
         Some(&self.changes[at])
     }
@@ -266,6 +295,17 @@ impl Item for Arc<DirRecord> {
     }
     fn separator(&self) -> Bytes {
         self.path.clone()
+    }
+}
+
+impl Item for Attached {
+    type Key = Attached;
+    type Separator = Attached;
+    fn key(&self) -> &Attached {
+        self
+    }
+    fn separator(&self) -> Attached {
+        self.clone()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
+use bytes::Bytes;
+
 use super::{
     membership::{Member, Membership},
-    record::{DirRecord, KeyRecord, LeaseRecord, RevisionRecord},
+    record::{Attached, DirRecord, KeyRecord, LeaseRecord, RevisionRecord},
     watch::{Part, Seen, SharedEvent, WatchPattern},
 };
 use crate::{
@@ -27,6 +29,8 @@ pub struct State {
     pub(crate) keys: Tree<KeyRecord>,
     pub(crate) dirs: Tree<Arc<DirRecord>>,
     pub(crate) leases: Tree<Arc<LeaseRecord>>,
+    /// The keys of v3 leases.
+    pub(crate) attached: Tree<Attached>,
     /// Revisions after `compacted`; may still hold some before it that are being freed bit by bit.
     pub(crate) history: Tree<Arc<RevisionRecord>>,
     pub(crate) membership: Arc<Membership>,
@@ -49,6 +53,7 @@ impl State {
             keys: Tree::new(),
             dirs: Tree::new(),
             leases: Tree::new(),
+            attached: Tree::new(),
             history: Tree::new(),
             membership: Arc::new(Membership::new(members)),
             alarms: Arc::default(),
@@ -96,6 +101,26 @@ impl State {
     /// All leases, by id.
     pub fn leases(&self) -> impl Iterator<Item = &Arc<LeaseRecord>> {
         self.leases.iter()
+    }
+
+    /// The keys that hang on a v3 lease, ascending.
+    pub fn keys_of_lease(&self, lease: LeaseId) -> impl Iterator<Item = &Bytes> {
+        let from = Attached { lease, key: Bytes::new() };
+        let attached = self.attached.range(Bound::Included(&from), Bound::Unbounded);
+        attached.take_while(move |attached| attached.lease == lease).map(|attached| &attached.key)
+    }
+
+    /// A record goes, or is replaced: a v2 lease ends with it, a v3 lease only lets it go. Returns the
+    /// lease that ended.
+    pub(crate) fn detach(&mut self, record: &KeyRecord) -> Option<LeaseId> {
+        let lease = self.leases.get(&record.lease)?;
+        if lease.is_v3() {
+            let key = Bytes::copy_from_slice(record.key());
+            self.attached.remove(&Attached { lease: record.lease, key });
+            return None;
+        }
+        self.leases.remove(&record.lease);
+        Some(record.lease)
     }
 
     /// Bytes of keys and values of all current versions.

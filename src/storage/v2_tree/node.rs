@@ -88,7 +88,12 @@ impl V2Event {
                 (node, prev)
             }
         };
-        V2Event { action: record.action, node, prev_node, time: record.time }
+        let action = match (record.action, &node.kind) {
+            (Action::Txn, V2Kind::Gone) => Action::Delete,
+            (Action::Txn, _) => Action::Set,
+            (action, _) => action,
+        };
+        V2Event { action, node, prev_node, time: record.time }
     }
 
     /// Whether the answer to this write is `201 Created`.

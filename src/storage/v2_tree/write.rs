@@ -61,7 +61,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Ends a lease: what hangs on it goes, with a revision of its own. None if it ended before.
+    /// Ends a lease: what hangs on it goes, with a revision of its own. None if it ended before, or if
+    /// it is not v2's.
     pub fn expire(&mut self, id: LeaseId) -> Option<Arc<RevisionRecord>> {
         let lease = Arc::clone(self.state.leases.get(&id)?);
         match &lease.holder {
@@ -78,6 +79,7 @@ impl<'a> Writer<'a> {
                 assert!(dir.is_some(), "a v2 lease lives exactly as long as its directory");
                 Some(self.remove_dir(Action::Expire, dir?))
             }
+            LeaseHolder::Keys => None, // v3 ends its leases itself
         }
     }
 
@@ -306,7 +308,7 @@ impl<'a> Writer<'a> {
         (ttl, refresh): (Option<u64>, bool),
     ) -> Arc<RevisionRecord> {
         if let Some(before) = &before {
-            self.revoke(before.lease);
+            self.detach(before);
         }
         (head.lease, head.expires) =
             self.grant(ttl, || LeaseHolder::Key(Bytes::copy_from_slice(key)));
@@ -357,7 +359,7 @@ impl<'a> Writer<'a> {
     }
 
     fn take_key(&mut self, record: &KeyRecord) {
-        self.revoke(record.lease);
+        self.detach(record);
         self.state.take_key(record.key());
     }
 
@@ -376,13 +378,18 @@ impl<'a> Writer<'a> {
         }
         let end = self.time.0.saturating_add(ttl.saturating_mul(1_000_000_000));
         let expires = UnixNanos(end.min(i64::MAX as u64)); // the year 2262: for ever
-        let lease = LeaseRecord { id, ttl, expires, holder: holder() };
+        let lease = LeaseRecord { id, ttl, expires, holder: holder(), remaining: None };
         self.state.leases.insert(Arc::new(lease));
         self.leases.push(LeaseChange::Granted(id, ttl));
         (id, expires)
     }
 
-    /// Ends the lease of a record that goes; its other holders, if it has any, keep it alive.
+    /// A record goes or is replaced, and with it its lease, if that is v2's.
+    fn detach(&mut self, record: &KeyRecord) {
+        self.leases.extend(self.state.detach(record).map(LeaseChange::Revoked));
+    }
+
+    /// Ends the lease of a directory that goes or changes.
     fn revoke(&mut self, id: LeaseId) {
         if id.0 != 0 && self.state.leases.remove(&id).is_some() {
             self.leases.push(LeaseChange::Revoked(id));

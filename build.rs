@@ -1,0 +1,78 @@
+//! Makes Rust of the interface files in proto/, without protoc: messages with their Protobuf and JSON
+//! forms, and for gRPC's server reflection the descriptors with the names that each holds.
+
+use std::{
+    env,
+    error::Error,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use prost::Message as _;
+use prost_types::FileDescriptorProto;
+
+/// The interface files, each after those that it imports.
+const FILES: [&str; 7] = [
+    "kv.proto",
+    "auth.proto",
+    "rpc.proto",
+    "v3lock.proto",
+    "v3election.proto",
+    "health.proto",
+    "reflection.proto",
+];
+/// A version of a key is sent as the store has it: the type is written by hand.
+const KEY_VALUE: (&str, &str) = (".mvccpb.KeyValue", "crate::http::v3::pb::KeyValue");
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build.rs");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let descriptors = protox::compile(FILES, ["proto"])?;
+
+    prost_build::Config::new()
+        .bytes(["."])
+        .extern_path(KEY_VALUE.0, KEY_VALUE.1)
+        .include_file("messages.rs")
+        .compile_fds(descriptors.clone())?;
+
+    let mut json = pbjson_build::Builder::new();
+    for file in &descriptors.file {
+        json.register_file_descriptor(file.clone());
+    }
+    json.preserve_proto_field_names()
+        .ignore_unknown_fields()
+        .exclude([KEY_VALUE.0])
+        .extern_path(KEY_VALUE.0, KEY_VALUE.1)
+        .build(&[".mvccpb", ".authpb", ".etcdserverpb", ".v3lockpb", ".v3electionpb"])?;
+
+    fs::write(out.join("reflection.rs"), reflection(&out, &descriptors.file)?)?;
+    Ok(())
+}
+
+/// A table of `(file name, its descriptor, the names that it declares)`.
+fn reflection(out: &Path, files: &[FileDescriptorProto]) -> Result<String, Box<dyn Error>> {
+    let mut table = String::from("&[\n");
+    for file in files {
+        let name = file.name();
+        let encoded = out.join(format!("{name}.bin"));
+        fs::write(&encoded, file.encode_to_vec())?;
+        let mut symbols = Vec::new();
+        let package = file.package();
+        for service in &file.service {
+            symbols.push(format!("{package}.{}", service.name()));
+            let methods = service.method.iter();
+            symbols.extend(methods.map(|m| format!("{package}.{}.{}", service.name(), m.name())));
+        }
+        for message in &file.message_type {
+            symbols.push(format!("{package}.{}", message.name()));
+            let nested = message.enum_type.iter();
+            symbols.extend(nested.map(|e| format!("{package}.{}.{}", message.name(), e.name())));
+        }
+        symbols.extend(file.enum_type.iter().map(|e| format!("{package}.{}", e.name())));
+        writeln!(table, "    ({name:?}, include_bytes!({encoded:?}), &{symbols:?}),")?;
+    }
+    table.push(']');
+    Ok(table)
+}

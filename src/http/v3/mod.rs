@@ -1,0 +1,79 @@
+//! The v3 API: what each RPC does, with etcd's messages in and out, whatever carries them. [`methods`]
+//! lists the RPCs and calls them with encoded messages: gRPC ([`crate::http::grpc`]) and the JSON
+//! gateway are two ways to it. Knows messages to actors and published state, and no connection.
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+
+use self::{error::RpcError, pb::etcdserverpb::ResponseHeader};
+use super::Doors;
+use crate::types::Revision;
+
+#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+mod auth;
+mod check;
+#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+mod cluster;
+mod consensus;
+mod convert;
+#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+mod election;
+pub mod error;
+mod kv;
+#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+mod lease;
+#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+mod lock;
+#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+mod maintenance;
+pub mod methods;
+pub mod pb;
+#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+mod watch;
+
+/// The RPCs. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    doors: Arc<Doors>,
+}
+
+/// Who calls, as the door found out.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// The token of an authenticated user, as it came: metadata `token`, or the header `Authorization`.
+    pub token: Option<String>,
+    /// Metadata `hasleader`: fail, or end the stream, when there is no leader.
+    pub has_leader: bool,
+    /// From where.
+    pub remote: Option<SocketAddr>,
+}
+
+/// Messages from the client of a stream; the end is its half-close.
+pub type Requests<M> = Pin<Box<dyn Stream<Item = Result<M, RpcError>>>>;
+/// Messages to the client of a stream; an error is the last.
+pub type Answers<M> = Pin<Box<dyn Stream<Item = Result<M, RpcError>>>>;
+
+impl Services {
+    /// Behind these doors.
+    pub fn new(doors: Arc<Doors>) -> Services {
+        Services { doors }
+    }
+
+    /// The header of an answer as of `revision`.
+    fn header(&self, revision: Revision) -> Option<ResponseHeader> {
+        let identity = &self.doors.published.identity;
+        Some(ResponseHeader {
+            cluster_id: identity.cluster_id.0,
+            member_id: identity.member_id.0,
+            revision: revision.0 as i64,
+            raft_term: self.doors.published.raft.term().0,
+        })
+    }
+
+    /// The header of an answer as of now.
+    #[allow(dead_code, reason = "for the services to come")]
+    fn header_now(&self) -> Option<ResponseHeader> {
+        self.header(self.doors.published.state.load().revision)
+    }
+}
