@@ -71,6 +71,7 @@ fn reflection(out: &Path, files: &[FileDescriptorProto]) -> Result<String, Box<d
             symbols.extend(nested.map(|e| format!("{package}.{}.{}", message.name(), e.name())));
         }
         symbols.extend(file.enum_type.iter().map(|e| format!("{package}.{}", e.name())));
+        let encoded = encoded.display().to_string();
         writeln!(table, "    ({name:?}, include_bytes!({encoded:?}), &{symbols:?}),")?;
     }
     table.push(']');
