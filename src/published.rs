@@ -12,10 +12,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+pub use self::sessions::{Session, Sessions};
+
 use crate::{
     storage::mvcc::State,
     types::{ClusterId, Index, MemberId, Term, UnixNanos},
 };
+
+mod sessions;
 
 /// Who this member is; fixed for the life of the process.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub struct Published {
     pub draining: AtomicBool,
     /// The other members, as far as this one sees them.
     pub peers: ArcSwap<BTreeMap<MemberId, Arc<PeerFigures>>>,
+    /// Who has shown its password, by its token.
+    pub sessions: Sessions,
     /// Who we are.
     pub identity: Identity,
 }
@@ -51,6 +57,7 @@ impl Published {
             raft: RaftFigures::default(),
             draining: AtomicBool::new(false),
             peers: ArcSwap::default(),
+            sessions: Sessions::default(),
             identity,
         })
     }

@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("src/wire/", &["types", "command", "storage", "wire"]),
     ("src/bootstrap/", &["types", "config", "identity", "storage", "clock", "bootstrap"]),
     ("src/proxy/", &["types", "config", "bootstrap", "http", "metrics", "clock", "proxy"]),
-    ("src/published.rs", &["types", "storage"]),
+    ("src/published", &["types", "command", "storage"]),
     ("src/metrics.rs", &["types", "actors"]),
     (
         "src/actors/",

@@ -5,6 +5,8 @@
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -237,8 +239,8 @@ pub enum AuthChange {
     UserAdd {
         /// Its name.
         name: String,
-        /// The bcrypt hash; none for a user without a password.
-        password_hash: Option<String>,
+        /// None for a user without a password.
+        password_hash: Option<PasswordHash>,
     },
     /// A user goes.
     UserDelete {
@@ -249,8 +251,8 @@ pub enum AuthChange {
     UserChangePassword {
         /// Which.
         name: String,
-        /// The bcrypt hash.
-        password_hash: String,
+        /// Of the new one.
+        password_hash: PasswordHash,
     },
     /// A user gets a role.
     UserGrantRole {
@@ -290,6 +292,38 @@ pub enum AuthChange {
         /// The keys, exactly as they were granted.
         keys: KeyRange,
     },
+    /// A user has shown its password and gets a token, which all members then know. The token itself
+    /// is not in the log.
+    Login {
+        /// Which user.
+        user: String,
+        /// Of the token.
+        token: TokenHash,
+        /// The auth revision at which the password was looked at.
+        auth_revision: u64,
+    },
+}
+
+/// The bcrypt hash of a password. Not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PasswordHash(pub String);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash")
+    }
+}
+
+/// The SHA-256 of a token: enough to know the token when it comes, and of no use to who reads the log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash")
+    }
 }
 
 /// What a role may do with keys.

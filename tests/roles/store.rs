@@ -221,6 +221,9 @@ impl StorePlayer {
                 let end = op.find(|c: char| !c.is_alphabetic()).unwrap_or(op.len());
                 format!("count {} {}", &op[..end], if *worked { "done" } else { "refused" })
             }
+            Effect::Login { user, auth_revision, .. } => {
+                format!("{user} has a token as of auth revision {auth_revision}")
+            }
             Effect::Count(Counted::Expired(count)) => format!("count {count} expired"),
         }
     }

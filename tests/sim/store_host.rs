@@ -129,7 +129,7 @@ impl World {
                 }
             }
             Effect::Propose(command) => self.put_raft(m, run, RaftIn::Propose(command, None)),
-            Effect::Digest(_) | Effect::Count(_) => {}
+            Effect::Digest(_) | Effect::Count(_) | Effect::Login { .. } => {}
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     },
     command::ProposalId,
     metrics::Metrics,
-    published::Published,
+    published::{Published, Session},
     storage::{
         mvcc::{Applied, State, watch::SharedEvent},
         v2_tree::stats::V2Stats,
@@ -158,6 +158,9 @@ impl Store {
                 if let Some(meet) = &self.raft_node {
                     meet.digester.digest(state);
                 }
+            }
+            Effect::Login { user, token, auth_revision, time } => {
+                self.published.sessions.add(token, Session { user, auth_revision }, time);
             }
             Effect::Count(Counted::Write(op, worked)) => self.stats.count_write(&op, worked),
             Effect::Count(Counted::Expired(count)) => {

@@ -15,11 +15,16 @@ use super::{
     watch_hub::WatchHub,
 };
 use crate::{
-    command::{AlarmKind, Command, Proposal, ProposalId, V2Op},
-    storage::mvcc::{
-        Applied, LeaseChange, State,
-        record::{LeaseRecord, RevisionRecord},
-        watch::{SharedEvent, WatchPattern},
+    command::{
+        AlarmKind, AuthChange, Command, Proposal, ProposalId, TokenHash, V2Op, V3Command, V3Op,
+    },
+    storage::{
+        mvcc::{
+            Applied, LeaseChange, State,
+            record::{LeaseRecord, RevisionRecord},
+            watch::{SharedEvent, WatchPattern},
+        },
+        v3::V3Applied,
     },
     types::{Index, MemberId, Revision, Term, UnixNanos},
 };
@@ -82,6 +87,17 @@ pub enum Effect {
     Propose(Command),
     /// Digest this state, for the comparison with the other members'.
     Digest(State),
+    /// A user has a token from now on.
+    Login {
+        /// Which.
+        user: String,
+        /// By this it is known.
+        token: TokenHash,
+        /// The auth revision at which the user showed its password.
+        auth_revision: u64,
+        /// When, by the proposer's clock.
+        time: UnixNanos,
+    },
     /// Count a write for `/v2/stats/store`.
     Count(Counted),
 }
@@ -170,6 +186,16 @@ impl Role {
                     effects.push(Effect::Count(Counted::Write(command.op, worked)));
                 }
                 (_, Applied::Checkpoint) => effects.push(Effect::Digest(self.state.clone())),
+                (
+                    Command::V3(V3Command {
+                        op: V3Op::Auth(AuthChange::Login { user, token, auth_revision }),
+                        ..
+                    }),
+                    Applied::V3(V3Applied { result: Ok(_), .. }),
+                ) => {
+                    let time = proposal.time;
+                    effects.push(Effect::Login { user, token, auth_revision, time });
+                }
                 (Command::Expire { .. }, Applied::Expired(count)) => {
                     effects.push(Effect::Count(Counted::Expired(*count)));
                 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smallvec::SmallVec;
 
 use super::{
+    auth::AuthState,
     membership::{Member, Membership},
     record::{
         Action, Attached, Change, DirBefore, DirChange, DirRecord, KeyHead, KeyRecord, LeaseRecord,
@@ -68,6 +69,9 @@ struct Head {
     removed: BTreeSet<MemberId>,
     #[serde(default)]
     alarms: BTreeSet<(MemberId, AlarmKind)>,
+    /// Left out while nobody ever made a user or role: such states look as they did before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth: Option<AuthState>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -173,6 +177,7 @@ pub fn encode<E>(state: &State, mut sink: impl FnMut(&[u8]) -> Result<(), E>) ->
         members: state.members().to_vec(),
         removed: state.membership.removed().clone(),
         alarms: (*state.alarms).clone(),
+        auth: (*state.auth != AuthState::default()).then(|| (*state.auth).clone()),
     })?;
     for lease in &state.leases {
         put(&(LEASE, &**lease))?;
@@ -350,6 +355,7 @@ impl Loader {
             history_bytes: self.history.iter().map(|r| r.superseded_bytes() as u64).sum(),
             membership: Arc::new(Membership::restore(head.members.clone(), head.removed.clone())),
             alarms: Arc::new(head.alarms.clone()),
+            auth: Arc::new(head.auth.clone().unwrap_or_default().restored()),
             leases,
             dirs: Tree::from_sorted(self.dirs),
             history: Tree::from_sorted(self.history),

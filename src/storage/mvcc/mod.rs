@@ -5,6 +5,7 @@
 //! same entries make the same state on every member.
 
 mod apply;
+pub mod auth;
 pub mod codec;
 mod membership;
 pub mod reconfig;

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 use bytes::Bytes;
 
 use super::{
+    auth::AuthState,
     membership::{Member, Membership},
     record::{Attached, DirRecord, KeyRecord, LeaseRecord, RevisionRecord},
     watch::{Part, Seen, SharedEvent, WatchPattern},
@@ -36,6 +37,8 @@ pub struct State {
     pub(crate) membership: Arc<Membership>,
     /// Alarms that are raised.
     pub(crate) alarms: Arc<BTreeSet<(MemberId, AlarmKind)>>,
+    /// Users and roles.
+    pub(crate) auth: Arc<AuthState>,
     /// Bytes that compacting all history would free, roughly.
     pub(crate) history_bytes: u64,
     /// Bytes of keys and values of the current versions.
@@ -57,6 +60,7 @@ impl State {
             history: Tree::new(),
             membership: Arc::new(Membership::new(members)),
             alarms: Arc::default(),
+            auth: Arc::default(),
             history_bytes: 0,
             live_bytes: 0,
         }
@@ -81,6 +85,11 @@ impl State {
     /// Alarms that are raised, by member.
     pub fn alarms(&self) -> &BTreeSet<(MemberId, AlarmKind)> {
         &self.alarms
+    }
+
+    /// Users, roles, and whether they matter.
+    pub fn auth(&self) -> &Arc<AuthState> {
+        &self.auth
     }
 
     /// The current version of `key`.

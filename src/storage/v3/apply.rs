@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{TxnAnswer, V3Error, lease, txn};
+use super::{TxnAnswer, V3Error, auth, lease, txn};
 use crate::{
     command::{AlarmKind, V3Command, V3DeleteRange, V3Op, V3Put},
     storage::mvcc::{
@@ -81,6 +81,7 @@ impl<'a> Writer<'a> {
     }
 
     fn apply(&mut self, term: Term, command: &V3Command) -> Result<V3Answer, V3Error> {
+        auth::admit(self.state, command)?;
         self.admit(&command.op)?;
         let answer = match &command.op {
             V3Op::Put(put) => {
@@ -114,7 +115,10 @@ impl<'a> Writer<'a> {
                 lease::checkpoint(self, leases);
                 V3Answer::Done
             }
-            V3Op::Auth(_) => V3Answer::Done,
+            V3Op::Auth(change) => {
+                auth::change(&mut self.state.auth, change)?;
+                V3Answer::Done
+            }
         };
         self.commit();
         Ok(answer)

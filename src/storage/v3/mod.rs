@@ -3,6 +3,7 @@
 //! keyspace.
 
 mod apply;
+mod auth;
 mod error;
 mod lease;
 mod past;
@@ -10,6 +11,9 @@ mod range;
 mod txn;
 
 pub use apply::{Changed, V3Answer, V3Applied, apply};
+pub use auth::{
+    permits, permits_lease, permits_lease_keys, permits_range, permits_read, permits_txn,
+};
 pub use error::{AuthError, V3Error};
 pub use range::{RangeAnswer, range};
 pub use txn::{OpAnswer, TxnAnswer, read_txn, writes};
