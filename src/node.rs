@@ -441,6 +441,7 @@ impl Core {
             metrics: Arc::clone(&self.metrics),
             telemetry: Some(telemetry),
             drain: http::drain::DrainSignal::default(),
+            gate: http::auth::Gate::default(),
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
                 watch_capacity: config.mailbox.watch,

@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub mod answer;
+pub mod auth;
 pub mod body;
 pub mod cors;
 pub mod drain;
@@ -58,6 +59,8 @@ pub struct Doors {
     pub stats: Arc<V2Stats>,
     /// `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// Passwords and tokens.
+    pub gate: auth::Gate,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.

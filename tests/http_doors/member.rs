@@ -142,6 +142,7 @@ impl Member {
             published,
             stats,
             metrics,
+            gate: callboard::http::auth::Gate::default(),
             settings: DoorSettings {
                 max_request_bytes: sizes.request_bytes,
                 watch_capacity: sizes.watch_capacity,

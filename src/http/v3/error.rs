@@ -142,6 +142,10 @@ errors! {
     AUTH_OLD_REVISION = InvalidArgument "etcdserver: revision of auth store is old";
     /// Wrong name or wrong password.
     AUTH_FAILED = InvalidArgument "etcdserver: authentication failed, invalid user ID or password";
+    /// No password fits this user.
+    NO_PASSWORD_USER = Unknown "auth: authentication failed, password was given for no password user";
+    /// bcrypt would look at a part of it alone.
+    PASSWORD_TOO_LONG = InvalidArgument "etcdserver: password length exceeds 72 bytes";
     /// As its text says.
     AUTH_NOT_ENABLED = FailedPrecondition "etcdserver: authentication is not enabled";
 }

@@ -37,6 +37,7 @@ impl Services {
         self.admit_range(caller, &query)?;
         if !serializable {
             self.read_index().await?;
+            self.admit_range(caller, &query)?; // rights may have changed meanwhile
         }
         let answer = self.look(move |state| v3::range(state, &query)).await?;
         Ok(range_response(self.header(answer.revision), answer))
@@ -93,6 +94,7 @@ impl Services {
         }
         self.admit_txn(caller, &txn)?;
         self.read_index().await?;
+        self.admit_txn(caller, &txn)?;
         let (revision, answer) =
             self.look(move |state| Ok((state.revision, v3::read_txn(state, &txn)?))).await?;
         Ok(self.txn_response(revision, answer))

@@ -53,6 +53,7 @@ macro_rules! unary {
                 codec: C,
                 request: Bytes,
             ) -> Result<Bytes, RpcError> {
+                services.catch_up(caller).await;
                 match self {
                     $(Unary::$name => {
                         let request = codec.decode(request)?;
@@ -170,6 +171,7 @@ impl Streaming {
         codec: C,
         mut requests: Requests<Bytes>,
     ) -> Result<Answers<Bytes>, RpcError> {
+        services.catch_up(caller).await;
         match self {
             Streaming::Watch => {
                 Ok(encoded(codec, services.watch(caller, decoded(codec, requests))?))

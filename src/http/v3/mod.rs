@@ -2,7 +2,7 @@
 //! lists the RPCs and calls them with encoded messages: gRPC ([`crate::http::grpc`]) and the JSON
 //! gateway are two ways to it. Knows messages to actors and published state, and no connection.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc};
+use std::{fmt, net::SocketAddr, pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 
@@ -82,7 +82,7 @@ pub struct Services {
 }
 
 /// Who calls, as the door found out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Caller {
     /// The token of an authenticated user, as it came: metadata `token`, or the header `Authorization`.
     pub token: Option<String>,
@@ -90,6 +90,17 @@ pub struct Caller {
     pub has_leader: bool,
     /// From where.
     pub remote: Option<SocketAddr>,
+}
+
+impl fmt::Debug for Caller {
+    /// The token is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("has_token", &self.token.is_some())
+            .field("has_leader", &self.has_leader)
+            .field("remote", &self.remote)
+            .finish()
+    }
 }
 
 /// Messages from the client of a stream; the end is its half-close.
