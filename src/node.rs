@@ -9,6 +9,7 @@
 mod boot;
 mod clocks;
 mod force_new_cluster;
+mod gate;
 mod peering;
 mod signals;
 
@@ -71,12 +72,12 @@ pub enum RunError {
     /// It could not start from its data.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// A listener could not be opened.
+    /// A listener, or a key, could not be opened.
     #[error("setting {setting}: value {url:?}: {error}")]
     Listen {
         /// Which setting names it.
         setting: &'static str,
-        /// The URL.
+        /// The URL, or what else was asked for.
         url: String,
         /// Why.
         error: std::io::Error,
@@ -156,7 +157,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     let metrics = Metrics::new();
     let peer_listeners = listen("listen-peer-urls", &config.listen_peer_urls)?;
     let core = Core::start(config, &disk, opened, &metrics, peer_listeners)?;
-    let doors = Arc::new(core.doors(config, telemetry));
+    let doors = Arc::new(core.doors(config, telemetry, gate::open(config)?));
     let publishing = core.publish_member(config);
     tokio::pin!(publishing);
     // A cluster that has no quorum yet, or no more, is served as well as it can be, but not as ready.
@@ -420,7 +421,7 @@ impl Core {
         })
     }
 
-    fn doors(&self, config: &Config, telemetry: Telemetry) -> Doors {
+    fn doors(&self, config: &Config, telemetry: Telemetry, gate: http::auth::Gate) -> Doors {
         let raft_node = self.raft_node.clone();
         Doors {
             propose: Mailbox::<Propose>::new(
@@ -441,7 +442,7 @@ impl Core {
             metrics: Arc::clone(&self.metrics),
             telemetry: Some(telemetry),
             drain: http::drain::DrainSignal::default(),
-            gate: http::auth::Gate::default(),
+            gate,
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
                 watch_capacity: config.mailbox.watch,

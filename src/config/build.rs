@@ -229,6 +229,7 @@ pub(super) fn build(
         watch_progress_notify_interval: givens.duration("watch-progress-notify-interval")?,
         cors: givens.words_or_all("cors"),
         host_whitelist: givens.words_or_all("host-whitelist"),
+        auth_token: super::auth_token::read(givens)?,
         auth_token_ttl: Duration::from_secs(givens.count("auth-token-ttl")?),
         bcrypt_cost: givens.read("bcrypt-cost", |text| u32::try_from(parse_u64(text)?).ok())?,
         metrics: match givens.text("metrics").as_str() {

@@ -6,6 +6,7 @@
 //! [`Config`] and `rules` holds what must be true of several settings together. Nothing here opens
 //! a socket; only the named configuration file is read. Depends on nothing else in this crate.
 
+mod auth_token;
 mod build;
 mod discovery;
 pub mod env;
@@ -22,6 +23,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::auth_token::AuthToken;
 pub use self::error::{ConfigError, ExitStatus, Place};
 pub use self::rules::verify_bootstrap;
 pub use self::url::{Scheme, Url, UrlError};
@@ -134,6 +136,8 @@ pub struct Config {
     /// Host names that a client may have used for this server; `*` is all. Never empty.
     pub host_whitelist: Vec<String>,
 
+    /// What authentication tokens are.
+    pub auth_token: AuthToken,
     /// How long an authentication token lives after its last use.
     pub auth_token_ttl: Duration,
     /// The cost of hashing a password.

@@ -410,11 +410,11 @@ pub const SETTINGS: &[Setting] = &[
 
     // Authentication
     setting(Section::Auth, "auth-token", Kind::Text, "simple",
-        "The kind of authentication tokens, with its options.").not_yet("authentication tokens other than simple").agree(),
+        "The kind of authentication tokens: simple, or jwt,pub-key=FILE,priv-key=FILE,sign-method=RS256,ttl=5m.").agree(),
     setting(Section::Auth, "auth-token-ttl", NUMBER, "300",
-        "Seconds that a token lives after its last use.").later(AUTH).agree(),
+        "Seconds that a token lives after its last use.").agree(),
     setting(Section::Auth, "bcrypt-cost", Kind::Count(4, 31), "10",
-        "The cost of hashing a password.").later(AUTH),
+        "The cost of hashing a password."),
 
     // TLS
     setting(Section::Tls, "cert-file", Kind::Path, "", "Certificate of the client port.").not_yet(TLS),

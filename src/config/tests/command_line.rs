@@ -238,10 +238,6 @@ fn what_this_version_has_not_stops_the_start() {
             &["--discovery=https://x"],
             "setting --discovery: value \"https://x\": not in this version: TLS; http://host:port is",
         ),
-        (
-            &["--auth-token=jwt,pub-key=a"],
-            "setting --auth-token: value \"jwt,pub-key=a\": not in this version: authentication tokens other than simple",
-        ),
     ] {
         assert_eq!(refused(args, &[]), (line.to_owned(), 1), "{args:?}");
     }
@@ -459,4 +455,30 @@ fn a_proxy_is_told_how_to_be_one_and_nobody_is_told_of_it() {
         assert_eq!(given.proxy, expected);
     }
     assert!(refused(&["--proxy=off", listen], &[]).0.contains("--advertise-client-urls"));
+}
+
+#[test]
+fn tokens_are_simple_or_have_keys() {
+    let config = |text: &str| try_load(&[&format!("--auth-token={text}")], &[]);
+    let token = |text: &str| config(text).expect("taken").config.auth_token;
+    assert_eq!(token("simple"), AuthToken::Simple);
+    assert_eq!(
+        token("jwt,pub-key=a,priv-key=b,sign-method=RS256,ttl=1m"),
+        AuthToken::Jwt {
+            sign_method: "RS256".to_owned(),
+            pub_key: Some("a".into()),
+            priv_key: Some("b".into()),
+            ttl: Duration::from_secs(60),
+        }
+    );
+    for bad in [
+        "", "none", "simple,a=b", "jwt", "jwt,", "jwt,pub-key", "jwt,pub-key=a",
+        "jwt,sign-method=RS256", "jwt,sign-method=RS256,pub-key=a,ttl=0",
+        "jwt,sign-method=RS256,pub-key=a,ttl=x", "jwt,sign-method=RS256,pub-key=a,pub-key=b",
+        "jwt,sign-method=RS256,pub-key=a,x=y",
+    ] {
+        let error = config(bad).expect_err(bad).to_string();
+        assert!(error.starts_with("setting --auth-token: value"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
 }

@@ -1,0 +1,36 @@
+//! What the configuration says about passwords and tokens, with the keys read from their files.
+
+use std::{io, path::Path, time::Duration};
+
+use super::RunError;
+use crate::{
+    config::{AuthToken, Config},
+    http::auth::{Gate, Tokens, jwt::Jwt},
+};
+
+/// etcd's default, which holds for 0 too.
+const TTL_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Makes what looks at passwords and tokens.
+pub(super) fn open(config: &Config) -> Result<Gate, RunError> {
+    let tokens = match &config.auth_token {
+        AuthToken::Simple if config.auth_token_ttl.is_zero() => Tokens::Simple { ttl: TTL_DEFAULT },
+        AuthToken::Simple => Tokens::Simple { ttl: config.auth_token_ttl },
+        AuthToken::Jwt { sign_method, pub_key, priv_key, ttl } => {
+            let public = pub_key.as_deref().map(key).transpose()?;
+            let private = priv_key.as_deref().map(key).transpose()?;
+            let jwt = Jwt::new(sign_method, public.as_deref(), private.as_deref(), *ttl)
+                .map_err(|error| refused(sign_method.clone(), io::Error::other(error)))?;
+            Tokens::Jwt(Box::new(jwt))
+        }
+    };
+    Ok(Gate::new(tokens, config.bcrypt_cost))
+}
+
+fn key(path: &Path) -> Result<Vec<u8>, RunError> {
+    std::fs::read(path).map_err(|error| refused(path.display().to_string(), error))
+}
+
+fn refused(value: String, error: io::Error) -> RunError {
+    RunError::Listen { setting: "auth-token", url: value, error }
+}
