@@ -101,6 +101,9 @@ pub enum V2Error {
     /// The member shuts down, nothing was proposed.
     #[error("etcdserver: server stopped")]
     Stopped,
+    /// Whoever asks may not, or did not say who it is.
+    #[error("Insufficient credentials")]
+    Unauthorized,
     /// This member's data differs from the others': it serves none of it.
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
@@ -169,6 +172,9 @@ impl V2Error {
                 ((*code as u16, text), StatusCode::BAD_REQUEST)
             }
             V2Error::TooLarge => ((210, "Invalid POST form"), StatusCode::BAD_REQUEST),
+            V2Error::Unauthorized => {
+                ((110, "The request requires user authentication"), StatusCode::UNAUTHORIZED)
+            }
             V2Error::Busy | V2Error::Stopped => (RAFT, StatusCode::SERVICE_UNAVAILABLE),
             V2Error::NoLeader | V2Error::TimedOut(_) | V2Error::NoSpace | V2Error::Corrupt => {
                 (RAFT, StatusCode::INTERNAL_SERVER_ERROR)

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::{
+    access::{Credentials, Needs, Pass},
     consensus::{propose, read_index},
     error::{RequestCode, V2Error, set_indexes},
     event, media_type,
@@ -66,10 +67,13 @@ pub fn answer(doors: &Arc<Doors>, key: &[u8], query: &str, request: &mut Request
     if is_corrupt(doors, &doors.published.state.load()) {
         return Routed::Now(refuse(doors, &V2Error::Corrupt));
     }
+    let named = if key.is_empty() { b"/" } else { key };
     let key = match key.strip_suffix(b"/").unwrap_or(key) {
         b"" => b"/",
         key => key,
     };
+    let credentials = Credentials::of(request);
+    let open = !doors.published.state.load().auth().enabled();
     let payload = request.take_payload();
     if matches!(verb, Verb::Get | Verb::Head) && matches!(payload, Payload::None) {
         // The hot path: no body, and most often no wait either.
@@ -78,18 +82,26 @@ pub fn answer(doors: &Arc<Doors>, key: &[u8], query: &str, request: &mut Request
             Err(error) => return Routed::Now(refuse(doors, &error)),
         };
         return match asked {
-            Asked::Read { recursive } if is_quick(doors, key) => {
+            Asked::Read { recursive } if open && is_quick(doors, key) => {
                 Routed::Now(read_now(doors, key, recursive))
             }
             other => {
                 let (doors, key) = (Arc::clone(doors), Bytes::copy_from_slice(key));
-                Routed::later(async move { other.answer(doors, key).await })
+                let needs = other.needs(named);
+                Routed::later(async move {
+                    match credentials.admit(&doors, needs).await {
+                        Ok(pass) => other.answer(doors, key, pass).await,
+                        Err(error) => refuse(&doors, &error),
+                    }
+                })
             }
         };
     }
     let call = Call {
         doors: Arc::clone(doors),
         verb,
+        named: Bytes::copy_from_slice(named),
+        credentials,
         key: key.to_vec(),
         query: query.to_owned(),
         content_type: request.head().headers().get(header::CONTENT_TYPE).cloned(),
@@ -108,6 +120,9 @@ pub fn is_corrupt(doors: &Doors, state: &State) -> bool {
 struct Call {
     doors: Arc<Doors>,
     verb: Verb,
+    /// The key as it came.
+    named: Bytes,
+    credentials: Credentials,
     key: Vec<u8>,
     query: String,
     content_type: Option<header::HeaderValue>,
@@ -123,7 +138,7 @@ impl Call {
     }
 
     async fn try_answer(self, payload: Payload) -> Result<Answer, (Arc<Doors>, V2Error)> {
-        let Call { doors, verb, key, query, content_type, declared } = self;
+        let Call { doors, verb, named, credentials, key, query, content_type, declared } = self;
         let body = match verb {
             Verb::Put | Verb::Post => {
                 form_body(&doors, payload, content_type.as_ref(), declared).await
@@ -143,10 +158,14 @@ impl Call {
             Err(error) => return Err((doors, error)),
         };
         let no_value_on_success = params.no_value_on_success;
+        let below = params.recursive || params.dir || verb == Verb::Post;
         let op = match verb {
             Verb::Get | Verb::Head => {
                 let asked = Asked::of(&params, verb);
-                return Ok(asked.answer(doors, Bytes::from(key)).await);
+                return match credentials.admit(&doors, asked.needs(&named)).await {
+                    Ok(pass) => Ok(asked.answer(doors, Bytes::from(key), pass).await),
+                    Err(error) => Err((doors, error)),
+                };
             }
             Verb::Put | Verb::Post => {
                 write_op(verb, params, body.as_ref().unwrap_or(&Bytes::new()))
@@ -154,7 +173,14 @@ impl Call {
             Verb::Delete => delete_op(params),
         };
         let command = V2Command { path: key, op };
-        match write(&doors, command, no_value_on_success).await {
+        let compares =
+            matches!(command.op, V2Op::CompareAndSwap { .. } | V2Op::CompareAndDelete(_));
+        let needs = Needs { path: named, read: compares, write: true, below };
+        let pass = match credentials.admit(&doors, needs).await {
+            Ok(pass) => pass,
+            Err(error) => return Err((doors, error)),
+        };
+        match write(&doors, command, no_value_on_success, &pass).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err((doors, error)),
         }
@@ -203,16 +229,27 @@ impl Asked {
         Asked::Read { recursive }
     }
 
-    async fn answer(self, doors: Arc<Doors>, key: Bytes) -> Answer {
+    fn needs(&self, named: &[u8]) -> Needs {
+        let (Asked::Read { recursive }
+        | Asked::QuorumRead { recursive }
+        | Asked::Watch { recursive, .. }) = self;
+        let path = Bytes::copy_from_slice(named);
+        Needs { path, read: true, write: false, below: *recursive }
+    }
+
+    async fn answer(self, doors: Arc<Doors>, key: Bytes, pass: Pass) -> Answer {
         match self {
             Asked::Read { recursive } => read_aside(doors, key, recursive).await,
             Asked::QuorumRead { recursive } => match read_index(&doors).await {
+                Ok(()) if !pass.holds(&doors.published.state.load()) => {
+                    refuse(&doors, &V2Error::Unauthorized) // rights have changed meanwhile
+                }
                 Ok(()) if is_quick(&doors, &key) => read_now(&doors, &key, recursive),
                 Ok(()) => read_aside(doors, key, recursive).await,
                 Err(error) => refuse(&doors, &error),
             },
             Asked::Watch { recursive, wait_index, stream } => {
-                let asked = watch::Asked { key, recursive, wait_index, stream };
+                let asked = watch::Asked { key, recursive, wait_index, stream, pass };
                 match watch::watch(&doors, asked).await {
                     Ok(answer) => count(&doors, Door::Watch, answer),
                     Err(error) => refuse(&doors, &error),
@@ -334,6 +371,7 @@ async fn write(
     doors: &Doors,
     command: V2Command,
     no_value_on_success: bool,
+    pass: &Pass,
 ) -> Result<Answer, V2Error> {
     let more = usize::from(matches!(command.op, V2Op::CreateInOrder(_))); // the name that it makes
     if is_too_deep(&command.path, more) {
@@ -345,10 +383,16 @@ async fn write(
         unreachable!("a v2 command is answered as one, not by {applied:?}");
     };
     let record = result?;
-    Ok(written(doors, &record, no_value_on_success))
+    let may_read = pass.may_read(&doors.published.state.load());
+    Ok(written(doors, &record, no_value_on_success, may_read))
 }
 
-fn written(doors: &Doors, record: &RevisionRecord, no_value_on_success: bool) -> Answer {
+fn written(
+    doors: &Doors,
+    record: &RevisionRecord,
+    no_value_on_success: bool,
+    may_read: bool,
+) -> Answer {
     let part = if record.dir.is_some() { Part::Dir } else { Part::Change(0) };
     let event = V2Event::of(record, part);
     let status = if event.created() { StatusCode::CREATED } else { StatusCode::OK };
@@ -358,7 +402,7 @@ fn written(doors: &Doors, record: &RevisionRecord, no_value_on_success: bool) ->
             Action::Set | Action::Create | Action::Update | Action::CompareAndSwap
         );
     let body =
-        if is_brief { event::happened_briefly(event.action) } else { event::happened(&event) };
+        if is_brief || !may_read { event::happened_briefly(event.action) } else { event::happened(&event) };
     let mut answer = answer::json(status, body);
     set_indexes(&mut answer, doors, record.revision.0);
     count(doors, Door::Write, answer)

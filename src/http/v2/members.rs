@@ -11,6 +11,7 @@ use actix_http::{
 use serde::Deserialize;
 
 use super::{
+    access::Credentials,
     consensus::{propose, read_index},
     error::{V2Error, set_cluster_id},
 };
@@ -54,14 +55,22 @@ pub fn answer(doors: &Arc<Doors>, rest: &[u8], request: &mut Request) -> Routed 
     let declared = body::declared_len(request.head());
     let payload = request.take_payload();
     let doors = Arc::clone(doors);
+    let credentials = Credentials::of(request);
     if method == Method::DELETE {
         return Routed::later(async move {
             body::discard(payload, declared).await;
+            if let Err(error) = credentials.admit_root(&doors).await {
+                return named(&doors, unauthorized(&error));
+            }
             named(&doors, change(&doors, MemberChange::Remove { id: of }).await)
         });
     }
     let checked = check_content_type(request.head().headers().get(header::CONTENT_TYPE));
     Routed::later(async move {
+        if let Err(error) = credentials.admit_root(&doors).await {
+            body::discard(payload, declared).await;
+            return named(&doors, unauthorized(&error));
+        }
         if let Err(refusal) = checked {
             body::discard(payload, declared).await;
             return named(&doors, refusal);
@@ -92,6 +101,11 @@ pub fn machines(doors: &Doors) -> Answer {
         state.members().iter().flat_map(|m| m.client_urls.iter().map(String::as_str)).collect();
     urls.sort_unstable();
     answer::text(StatusCode::OK, urls.join(", "))
+}
+
+/// Credentials that are not enough, in the form of all but keys.
+pub(super) fn unauthorized(error: &V2Error) -> Answer {
+    answer::message(error.row().2, error.to_string().as_bytes())
 }
 
 fn named(doors: &Doors, mut answer: Answer) -> Answer {

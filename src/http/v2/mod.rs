@@ -1,5 +1,6 @@
 //! The v2 door: plain HTTP and JSON, as etcd 3.4 answers with `--enable-v2`.
 
+pub mod access;
 pub mod auth;
 pub mod consensus;
 pub mod error;

@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    access::Pass,
     error::{V2Error, set_indexes},
     event,
     keys::is_corrupt,
@@ -50,6 +51,8 @@ pub struct Asked {
     pub wait_index: u64,
     /// Event after event instead of one.
     pub stream: bool,
+    /// Whether its client may see it: asked again before each event.
+    pub pass: Pass,
 }
 
 /// Answers a watch: its head at once, its body when there is something to tell.
@@ -74,15 +77,18 @@ pub async fn watch(doors: &Arc<Doors>, asked: Asked) -> Result<Answer, V2Error> 
             seen: (Revision(0), 0),
             ahead: VecDeque::new(),
             live: None,
+            pass: asked.pass,
         };
         streaming.catch_up().await?; // refusals are told before the head leaves
         let events = stream::unfold(streaming, async |mut streaming| {
             let chunk = streaming.event().await?;
+            let state = streaming.doors.published.state.load_full();
+            streaming.pass.holds(&state).then_some(())?;
             Some((chunk, streaming))
         });
         DoorBody::Stream(Box::pin(events))
     } else {
-        park(doors, pattern, next).await?
+        park(doors, pattern, next, asked.pass).await?
     };
     let mut answer = answer::with_body(StatusCode::OK, "application/json", body);
     set_indexes(&mut answer, doors, index.0);
@@ -101,6 +107,7 @@ async fn park(
     doors: &Arc<Doors>,
     pattern: WatchPattern,
     mut next: Revision,
+    pass: Pass,
 ) -> Result<DoorBody, V2Error> {
     let mut found = VecDeque::new();
     loop {
@@ -125,7 +132,8 @@ async fn park(
             biased;
             event = receiver => {
                 subscription.ended();
-                event.ok().map(|event| event::shared(&event))
+                let event = event.ok().filter(|_| pass.holds(&doors.published.state.load()));
+                event.map(|event| event::shared(&event))
             }
             () = doors.drain.given() => None,
         }
@@ -232,6 +240,7 @@ struct Streaming {
     ahead: VecDeque<Arc<SharedEvent>>,
     /// Events as they happen; none while catching up.
     live: Option<Live>,
+    pass: Pass,
 }
 
 struct Live {
