@@ -54,7 +54,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
         ],
     ),
     ("src/tls/", &["tls"]),
-    ("src/config/", &["config"]),
+    ("src/config/", &["config", "tls"]),
     ("src/telemetry.rs", &["config", "telemetry"]),
     ("src/node", &NODE),
     ("src/cli/", &["*"]),
