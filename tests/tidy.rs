@@ -50,6 +50,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "metrics",
             "identity",
             "telemetry",
+            "tls",
             "http",
         ],
     ),
@@ -62,7 +63,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("src/main.rs", &["cli"]),
     ("src/", &[]), // a new room gets a row here first
 ];
-const NODE: [&str; 14] = [
+const NODE: [&str; 15] = [
     "types",
     "command",
     "storage",
@@ -76,6 +77,7 @@ const NODE: [&str; 14] = [
     "http",
     "config",
     "telemetry",
+    "tls",
     "node",
 ];
 

@@ -21,6 +21,7 @@ pub fn metrics(doors: &Doors) -> Answer {
     peers(&mut page, &doors.published);
     store(&mut page, doors);
     mailboxes(&mut page, &doors.metrics.mailboxes());
+    certificates(&mut page, doors);
     files(&mut page);
     answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.0)
 }
@@ -260,6 +261,26 @@ fn store(page: &mut Page, doors: &Doors) {
     for (action, tally) in writes {
         page.labelled(name, "action", action, load(&tally.fail));
     }
+}
+
+fn certificates(page: &mut Page, doors: &Doors) {
+    let Some(certificates) = &doors.certificates else { return };
+    let figures = &certificates.figures;
+    page.gauge(
+        "callboard_tls_certificate_not_after_seconds",
+        "When the certificate of the client port ends, in Unix seconds.",
+        figures.not_after.load(Ordering::Relaxed).max(0).unsigned_abs(),
+    );
+    page.counter(
+        "callboard_tls_reloads_total",
+        "How often changed certificates were taken.",
+        figures.reloads.load(Ordering::Relaxed),
+    );
+    page.counter(
+        "callboard_tls_reload_failures_total",
+        "How often changed certificates were refused; those from before go on.",
+        figures.refusals.load(Ordering::Relaxed),
+    );
 }
 
 fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {

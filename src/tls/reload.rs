@@ -2,7 +2,7 @@
 //! figure and a line in the log: what was good before goes on serving.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -54,6 +54,13 @@ pub struct Reloading<S> {
     seen: Mutex<Vec<Option<Stamp>>>,
     /// For the metrics.
     pub figures: Figures,
+}
+
+impl<S> fmt::Debug for Reloading<S> {
+    /// Without what was read: the key is in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloading").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// By what a change is noticed: whoever replaces a file makes a new one, or writes another time.
