@@ -329,3 +329,37 @@ fn a_learner_follows_and_gets_its_vote() {
     cluster.put(learner, "/after", "it");
     cluster.agree();
 }
+
+/// Each of two members sees room for one learner; the limit is looked at again where both meet, in the log.
+#[test]
+fn of_two_learners_that_are_added_at_once_one_comes() {
+    let cluster = Cluster::start(3, &[&FAST[..], &["--strict-reconfig-check=false"]].concat());
+    for round in 0..5 {
+        let add = |n: usize| {
+            let mut client = cluster.client(n);
+            let body = format!(r#"{{"peerURLs":["http://127.0.0.1:{n}"],"isLearner":true}}"#);
+            let request = Request::new("POST", "/v2/members")
+                .header("Content-Type", "application/json")
+                .body(body);
+            thread::spawn(move || client.send(&request).unwrap())
+        };
+        let answers = [1, 2].map(add).map(|thread| thread.join().unwrap());
+        let mut statuses = answers.each_ref().map(|answer| answer.status());
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "round {round}: {answers:?}");
+        let refused = answers.iter().find(|answer| answer.status() == 409).unwrap();
+        assert!(refused.text().contains("too many learner members"), "{}", refused.text());
+        let listed = cluster.members_at(0);
+        let unnamed = listed.iter().find(|member| member.name.is_empty());
+        let remove = format!("/v2/members/{}", unnamed.expect("the learner").id);
+        cluster.eventually(0, |client| {
+            let answer = client.send(&Request::new("DELETE", &remove)).ok()?;
+            matches!(answer.status(), 204 | 410).then_some(())
+        });
+        // Both that are asked next see that there is room again.
+        for n in [1, 2] {
+            let gone = poll(SETTLE, || (cluster.members_at(n).len() == 3).then_some(()));
+            assert!(gone.is_some(), "n{n} still lists the learner");
+        }
+    }
+}
