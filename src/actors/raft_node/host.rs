@@ -132,6 +132,16 @@ impl RaftNode {
 
     fn end_turn(&mut self) {
         (self.turn_inputs, self.turn_bytes) = (0, 0);
+        self.carry_out();
+        self.publish();
+        if self.stopping.is_some() && self.role.is_settled() {
+            self.role.flush();
+            self.carry_out();
+            _ = self.stopping.take().map(|reply| reply.send(())); // or nobody waits for the end
+        }
+    }
+
+    fn carry_out(&mut self) {
         loop {
             let may_append = self.wiring.wal_gauge.depth() < self.wiring.wal_gauge.capacity();
             let effects = self.role.end_turn(may_append);
@@ -140,10 +150,6 @@ impl RaftNode {
             }
             courier::together(|| effects.into_iter().for_each(|effect| self.perform(effect)));
             self.send_out();
-        }
-        self.publish();
-        if self.stopping.is_some() && self.role.is_settled() {
-            _ = self.stopping.take().map(|reply| reply.send(())); // or nobody waits for the end
         }
     }
 
