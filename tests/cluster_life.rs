@@ -10,7 +10,7 @@ use std::thread;
 use rustix::process::Signal;
 use support::clock::poll;
 use support::cluster::{Cluster, FAST, SETTLE, value_of};
-use support::http::{Client, Incoming, PATIENCE, Request};
+use support::http::{Client, Incoming, PATIENCE, Request, Response};
 use support::json::Json;
 
 #[test]
@@ -337,14 +337,18 @@ fn of_two_learners_that_are_added_at_once_one_comes() {
     for round in 0..5 {
         let add = |n: usize| {
             let mut client = cluster.client(n);
-            let body = format!(r#"{{"peerURLs":["http://127.0.0.1:{n}"],"isLearner":true}}"#);
+            let url = format!("http://127.0.0.1:{}", 10 * round + n); // an id is made of it, and never comes again
+            let body = format!(r#"{{"peerURLs":["{url}"],"isLearner":true}}"#);
             let request = Request::new("POST", "/v2/members")
                 .header("Content-Type", "application/json")
                 .body(body);
-            thread::spawn(move || client.send(&request).unwrap())
+            // One change at a time: while the other is under way it is asked for again.
+            let mut ask =
+                move || client.send(&request).ok().filter(|answer| answer.status() != 503);
+            thread::spawn(move || poll(SETTLE, &mut ask).expect("an answer"))
         };
         let answers = [1, 2].map(add).map(|thread| thread.join().unwrap());
-        let mut statuses = answers.each_ref().map(|answer| answer.status());
+        let mut statuses = answers.each_ref().map(Response::status);
         statuses.sort_unstable();
         assert_eq!(statuses, [201, 409], "round {round}: {answers:?}");
         let refused = answers.iter().find(|answer| answer.status() == 409).unwrap();
