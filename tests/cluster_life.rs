@@ -227,8 +227,8 @@ fn a_ttl_ends_once_and_not_early_over_a_change_of_leaders() {
 fn without_a_quorum_what_needs_none_is_served() {
     let mut cluster = Cluster::start(3, &FAST);
     cluster.put(0, "/k", "v");
-    // That an entry is committed is written down with the entries after it: without a quorum a member that
-    // starts again knows only of what came before its last ones.
+    // That an entry is committed is written down with the entries after it, or a moment later: this one
+    // is not waited for.
     cluster.put(0, "/later", "x");
     cluster.agree();
     cluster.member(1).kill();
@@ -337,7 +337,8 @@ fn of_two_learners_that_are_added_at_once_one_comes() {
     for round in 0..5 {
         let add = |n: usize| {
             let mut client = cluster.client(n);
-            let url = format!("http://127.0.0.1:{}", 10 * round + n); // an id is made of it, and never comes again
+            // An id is made of it, and one that was removed never comes again.
+            let url = format!("http://127.0.0.1:{}", 10 * round + n);
             let body = format!(r#"{{"peerURLs":["{url}"],"isLearner":true}}"#);
             let request = Request::new("POST", "/v2/members")
                 .header("Content-Type", "application/json")
