@@ -293,6 +293,13 @@ fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {
         let capacity = gauge.capacity() as u64;
         page.labelled("callboard_mailbox_capacity", "mailbox", gauge.name(), capacity);
     }
+    let name = "callboard_mailbox_bytes";
+    page.head(name, "Bytes that wait in the mailbox now, where they are counted.", "gauge");
+    for gauge in gauges {
+        if let Some(bytes) = gauge.bytes() {
+            page.labelled(name, "mailbox", gauge.name(), bytes as u64);
+        }
+    }
     let name = "callboard_mailbox_rejected_total";
     page.head(name, "Questions turned away because the mailbox was full.", "counter");
     for gauge in gauges {
