@@ -29,6 +29,7 @@ pub mod here;
 pub mod host_names;
 pub mod json;
 pub mod log_level;
+pub mod membership;
 pub mod path;
 pub mod peer;
 pub mod probes;

@@ -133,6 +133,16 @@ impl State {
         self.history_bytes
     }
 
+    /// Bytes that all of it takes, roughly: what a quota is held against.
+    pub fn size_bytes(&self) -> u64 {
+        /// Of a record and its places in trees, besides key and value.
+        const KEY_BYTES: u64 = 128;
+        const LEASE_BYTES: u64 = 128;
+        let records = KEY_BYTES * (self.keys.len() + self.dirs.len()) as u64
+            + LEASE_BYTES * (self.leases.len() + self.attached.len()) as u64;
+        self.live_bytes + self.history_bytes + records
+    }
+
     /// The oldest revision that can be replayed.
     pub fn oldest_revision(&self) -> Revision {
         self.compacted.next()
