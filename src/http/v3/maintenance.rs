@@ -5,9 +5,9 @@ use super::{
     error::{self, RpcError, UNIMPLEMENTED},
     pb::etcdserverpb::{
         AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
-        DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse,
-        HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
-        SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
+        DowngradeInfo, DowngradeRequest, DowngradeResponse, MoveLeaderRequest, MoveLeaderResponse,
+        SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+        alarm_request::AlarmAction,
     },
 };
 use crate::{
@@ -93,22 +93,6 @@ impl Services {
         _caller: &Caller,
         _request: DefragmentRequest,
     ) -> Result<DefragmentResponse, RpcError> {
-        Err(UNIMPLEMENTED)
-    }
-
-    pub async fn hash(
-        &self,
-        _caller: &Caller,
-        _request: HashRequest,
-    ) -> Result<HashResponse, RpcError> {
-        Err(UNIMPLEMENTED)
-    }
-
-    pub async fn hash_kv(
-        &self,
-        _caller: &Caller,
-        _request: HashKvRequest,
-    ) -> Result<HashKvResponse, RpcError> {
         Err(UNIMPLEMENTED)
     }
 

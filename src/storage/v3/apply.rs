@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
             Some(before) if put.ignore_value => before.value(),
             _ => &put.value,
         };
-        let after = KeyRecord::new(&put.key, value, head);
+        let after = KeyRecord::with_sub(&put.key, value, head, self.changes.len() as u32);
         self.state.put_key(after.clone());
         let prev = before.as_ref().filter(|_| put.prev_kv).cloned();
         self.changes.push(Change { before, after: Some(after) });
