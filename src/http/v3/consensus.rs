@@ -9,7 +9,10 @@ use crate::{
     actors::raft_node::{Propose, ReadIndex},
     clock::wall_clock,
     command::{Command, V3Command, V3Op},
-    http::v2::{consensus::blame, error::Blame},
+    http::{
+        quota,
+        v2::{consensus::blame, error::Blame},
+    },
     storage::{
         mvcc::Applied,
         v3::{V3Answer, V3Applied},
@@ -35,6 +38,11 @@ impl Services {
         op: V3Op,
     ) -> Result<(Revision, V3Answer), RpcError> {
         let caller = self.admit(caller, &op)?;
+        if let Some(bytes) = quota::v3_cost(&op)
+            && !quota::has_room(&self.doors, bytes)
+        {
+            return Err(error::NO_SPACE);
+        }
         let command = Command::V3(V3Command { caller, op });
         match self.propose(command).await? {
             Applied::V3(V3Applied { revision, result }) => Ok((revision, result?)),

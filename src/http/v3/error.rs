@@ -218,6 +218,7 @@ impl From<ProposeError> for RpcError {
             ProposeError::TooManyRequests => TOO_MANY_REQUESTS,
             ProposeError::TooLarge => REQUEST_TOO_LARGE,
             ProposeError::NoSpace => NO_SPACE,
+            ProposeError::LearnerNotReady => LEARNER_NOT_READY,
             ProposeError::TimedOut => TIMEOUT,
             ProposeError::Stopping => STOPPED,
         }

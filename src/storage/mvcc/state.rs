@@ -83,6 +83,11 @@ impl State {
         &self.alarms
     }
 
+    /// Whether a member's quota is used up: then nothing is added.
+    pub fn is_full(&self) -> bool {
+        self.alarms.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace)
+    }
+
     /// The current version of `key`.
     pub fn key(&self, key: &[u8]) -> Option<&KeyRecord> {
         self.keys.get(key)

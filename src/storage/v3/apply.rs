@@ -135,7 +135,7 @@ impl<'a> Writer<'a> {
             V3Op::Txn(txn) => txn::puts(txn),
             _ => false,
         };
-        if takes && alarms.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace) {
+        if takes && self.state.is_full() {
             return Err(V3Error::NoSpace);
         }
         Ok(())
