@@ -148,6 +148,8 @@ errors! {
     TOO_MANY_LEARNERS = FailedPrecondition "etcdserver: too many learner members in cluster";
     /// What is asked of alarms is none of what there is.
     UNKNOWN_ALARM = InvalidArgument "etcdserver: unknown alarm request";
+    /// An action that there is not.
+    UNKNOWN_METHOD = Unknown "etcdserver: unknown method";
     /// It is no version at all.
     WRONG_DOWNGRADE_VERSION_FORMAT = InvalidArgument "etcdserver: wrong downgrade target version format";
     /// There is no way to that version.
