@@ -11,7 +11,10 @@ use crate::{
     command::{Command, V3Command, V3Op},
     http::{
         quota,
-        v2::{consensus::blame, error::Blame},
+        v2::{
+            consensus::{blame, since},
+            error::Blame,
+        },
     },
     storage::{
         mvcc::Applied,
@@ -55,6 +58,7 @@ impl Services {
         let started = wall_clock();
         let answering = self.doors.read_index.ask(ReadIndex)?;
         let answered = tokio::time::timeout(self.doors.settings.request_timeout, answering).await;
+        self.doors.metrics.observe_read_index(since(started));
         let answered = answered.map_err(|_| error::TIMEOUT);
         let flat = answered.and_then(|answer| Ok(answer??));
         flat.map(drop).map_err(|error| self.explained(started, error))

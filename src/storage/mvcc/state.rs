@@ -138,6 +138,11 @@ impl State {
         self.history_bytes
     }
 
+    /// How many revisions history holds, those included that compaction has forgotten and not freed yet.
+    pub fn history_len(&self) -> usize {
+        self.history.len()
+    }
+
     /// Bytes that all of it takes, roughly: what a quota is held against.
     pub fn size_bytes(&self) -> u64 {
         /// Of a record and its places in trees, besides key and value.
