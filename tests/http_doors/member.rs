@@ -15,7 +15,7 @@ use actix::{Actor, Addr, Context, Handler};
 use callboard::{
     actors::{
         mailbox::{Ask, Gauge, Mailbox},
-        raft_node::{Propose, ReadIndex},
+        raft_node::{Propose, ReadIndex, Transfer},
         store::{
             compactor::{Compactor, Retention},
             host::{ApplyBatch, Pace, Store},
@@ -26,6 +26,7 @@ use callboard::{
     http::{
         DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
+        quota::Quota,
         server::{Drain, HttpServer, Listening, ServerSettings, Start},
     },
     metrics::Metrics,
@@ -76,6 +77,12 @@ impl Handler<Ask<ReadIndex>> for Log {
         let (ReadIndex, reply) = ask.take();
         _ = reply.send(Ok(self.last));
     }
+}
+
+impl Handler<Transfer> for Log {
+    type Result = ();
+
+    fn handle(&mut self, _: Transfer, _ctx: &mut Context<Self>) {} // there is nobody
 }
 
 /// See the head of the module.
@@ -136,7 +143,9 @@ impl Member {
         metrics.register_mailbox(Arc::clone(&store_gauge));
         let doors = Arc::new(Doors {
             propose: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
-            read_index: Mailbox::new(log.recipient(), raft_gauge),
+            read_index: Mailbox::new(log.clone().recipient(), raft_gauge),
+            transfer: log.recipient(),
+            quota: Quota::default(),
             subscribe: Mailbox::new(store.clone().recipient(), store_gauge),
             cancel: store.recipient(),
             published,
@@ -149,6 +158,7 @@ impl Member {
                 enable_v2: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
+                quota_auto_disarm: true,
                 http2: Http2Settings::default(),
                 host_whitelist: urls("*"),
                 request_timeout: Duration::from_secs(2),

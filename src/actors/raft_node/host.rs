@@ -17,9 +17,7 @@ use raft::eraftpb::{
     MessageType::{MsgAppend, MsgSnapshot},
 };
 
-pub use inbox::{
-    Contact, Digested, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer, Unreachable,
-};
+pub use inbox::{Contact, Digested, SnapshotArrived, SnapshotSent, SnapshotTaken, Unreachable};
 
 use super::{
     Propose, ProposeError, ReadError, ReadIndex,
