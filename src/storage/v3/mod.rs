@@ -8,6 +8,7 @@ mod error;
 mod lease;
 mod past;
 mod range;
+mod revisions;
 mod txn;
 
 pub use apply::{Changed, V3Answer, V3Applied, apply};
@@ -16,4 +17,5 @@ pub use auth::{
 };
 pub use error::{AuthError, V3Error};
 pub use range::{RangeAnswer, range};
+pub use revisions::{Revised, revisions};
 pub use txn::{OpAnswer, TxnAnswer, read_txn, writes};

@@ -1,0 +1,398 @@
+//! Users and rights on real members: every RPC for everyone, tokens, restarts, and v2 with the same
+//! users.
+
+mod support;
+
+use bytes::Bytes;
+use callboard::http::v3::{
+    methods::Unary,
+    pb::{authpb, etcdserverpb as pb, v3electionpb, v3lockpb},
+};
+use prost::Message;
+use support::cluster::Cluster;
+use support::grpc::{Grpc, Status, framed};
+use support::http::{Client, Request};
+use support::server::Server;
+
+const NOBODY: &str = "etcdserver: user name is empty";
+const BAD_TOKEN: &str = "etcdserver: invalid auth token";
+const DENIED: &str = "etcdserver: permission denied";
+const CHEAP: &str = "--bcrypt-cost=4";
+
+fn auth<M: Message>(grpc: &Grpc, token: &str, method: &str, request: &M) -> Result<(), Status> {
+    call(grpc, Some(token), &format!("/etcdserverpb.Auth/{method}"), &request.encode_to_vec())
+}
+
+/// Calls with an encoded message; the answer does not matter, but that there is one.
+fn call(grpc: &Grpc, token: Option<&str>, path: &str, message: &[u8]) -> Result<(), Status> {
+    let metadata: Vec<(&str, &str)> = token.map(|token| ("token", token)).into_iter().collect();
+    let mut call = grpc.stream_with(&metadata, path);
+    let mut frame = framed(&()).to_vec();
+    frame[1..5].copy_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    call.send_bytes(frame.into(), true);
+    call.recv_bytes()?;
+    Ok(())
+}
+
+fn login(grpc: &Grpc, name: &str, password: &str) -> Result<String, Status> {
+    let request = pb::AuthenticateRequest { name: name.into(), password: password.into() };
+    let answer: pb::AuthenticateResponse =
+        grpc.unary("/etcdserverpb.Auth/Authenticate", &request)?;
+    Ok(answer.token)
+}
+
+fn add_user(grpc: &Grpc, token: &str, name: &str) {
+    let request = pb::AuthUserAddRequest {
+        name: name.into(),
+        password: format!("pw-{name}"),
+        ..pb::AuthUserAddRequest::default()
+    };
+    auth(grpc, token, "UserAdd", &request).unwrap();
+}
+
+fn grant_role(grpc: &Grpc, token: &str, user: &str, role: &str) {
+    let request = pb::AuthUserGrantRoleRequest { user: user.into(), role: role.into() };
+    auth(grpc, token, "UserGrantRole", &request).unwrap();
+}
+
+/// Users root, bob (who may read and write `in/`) and eve (who may nothing); authentication is on.
+fn enable(grpc: &Grpc) {
+    for user in ["root", "bob", "eve"] {
+        add_user(grpc, "", user);
+    }
+    auth(grpc, "", "RoleAdd", &pb::AuthRoleAddRequest { name: "r".into() }).unwrap();
+    let perm = authpb::Permission {
+        perm_type: authpb::permission::Type::Readwrite.into(),
+        key: "in/".into(),
+        range_end: "in0".into(),
+    };
+    let grant = pb::AuthRoleGrantPermissionRequest { name: "r".into(), perm: Some(perm) };
+    auth(grpc, "", "RoleGrantPermission", &grant).unwrap();
+    grant_role(grpc, "", "root", "root");
+    grant_role(grpc, "", "bob", "r");
+    auth(grpc, "", "AuthEnable", &pb::AuthEnableRequest {}).unwrap();
+}
+
+fn put(key: &str) -> pb::PutRequest {
+    pb::PutRequest { key: key.to_owned().into(), value: "v".into(), ..pb::PutRequest::default() }
+}
+
+/// Who may.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum May {
+    Anyone,
+    Users,
+    Bob,
+    Root,
+}
+
+/// A request for each RPC, which does no harm, and who may make it. A new RPC needs a row.
+fn row(rpc: Unary) -> (Vec<u8>, May) {
+    let key = || Bytes::from("in/k");
+    let bytes = |message: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        message(&mut bytes);
+        bytes
+    };
+    macro_rules! of {
+        ($may:ident $message:expr) => {
+            (bytes(&|out| $message.encode(out).unwrap()), May::$may)
+        };
+    }
+    let absent = String::from("absent");
+    match rpc {
+        Unary::Range => of!(Bob pb::RangeRequest { key: key(), ..Default::default() }),
+        Unary::Put => of!(Bob put("in/k")),
+        Unary::DeleteRange => of!(Bob pb::DeleteRangeRequest { key: key(), ..Default::default() }),
+        Unary::Txn => of!(Bob pb::TxnRequest {
+            success: vec![pb::RequestOp {
+                request: Some(pb::request_op::Request::RequestPut(put("in/t"))),
+            }],
+            ..Default::default()
+        }),
+        Unary::Compact => of!(Root pb::CompactionRequest { revision: 1 << 40, ..Default::default() }),
+        Unary::LeaseGrant => of!(Users pb::LeaseGrantRequest { ttl: 60, id: 0 }),
+        Unary::LeaseRevoke => of!(Users pb::LeaseRevokeRequest { id: 404 }),
+        Unary::LeaseTimeToLive => of!(Users pb::LeaseTimeToLiveRequest { id: 404, keys: true }),
+        Unary::LeaseLeases => of!(Users pb::LeaseLeasesRequest {}),
+        Unary::MemberAdd => of!(Root pb::MemberAddRequest::default()),
+        Unary::MemberRemove => of!(Root pb::MemberRemoveRequest { id: 404 }),
+        Unary::MemberUpdate => of!(Root pb::MemberUpdateRequest { id: 404, ..Default::default() }),
+        Unary::MemberList => of!(Users pb::MemberListRequest::default()),
+        Unary::MemberPromote => of!(Root pb::MemberPromoteRequest { id: 404 }),
+        Unary::Alarm => of!(Root pb::AlarmRequest { action: 2, alarm: 1, member_id: 404 }),
+        Unary::Status => of!(Users pb::StatusRequest {}),
+        Unary::Defragment => of!(Root pb::DefragmentRequest {}),
+        Unary::Hash => of!(Root pb::HashRequest {}),
+        Unary::HashKV => of!(Root pb::HashKvRequest { revision: 0 }),
+        Unary::MoveLeader => of!(Root pb::MoveLeaderRequest { target_id: 404 }),
+        Unary::Downgrade => of!(Root pb::DowngradeRequest::default()),
+        Unary::AuthEnable => of!(Root pb::AuthEnableRequest {}),
+        Unary::AuthDisable => of!(Root pb::AuthDisableRequest {}),
+        Unary::AuthStatus => of!(Anyone pb::AuthStatusRequest {}),
+        Unary::Authenticate => of!(Anyone pb::AuthenticateRequest {
+            name: "bob".into(),
+            password: "pw-bob".into()
+        }),
+        Unary::UserAdd => of!(Root pb::AuthUserAddRequest { name: "eve".into(), ..Default::default() }),
+        Unary::UserGet => of!(Bob pb::AuthUserGetRequest { name: "bob".into() }),
+        Unary::UserList => of!(Root pb::AuthUserListRequest {}),
+        Unary::UserDelete => of!(Root pb::AuthUserDeleteRequest { name: absent }),
+        Unary::UserChangePassword => {
+            of!(Root pb::AuthUserChangePasswordRequest { name: absent.clone(), ..Default::default() })
+        }
+        Unary::UserGrantRole => {
+            of!(Root pb::AuthUserGrantRoleRequest { user: absent.clone(), role: "r".into() })
+        }
+        Unary::UserRevokeRole => {
+            of!(Root pb::AuthUserRevokeRoleRequest { name: absent.clone(), role: "r".into() })
+        }
+        Unary::RoleAdd => of!(Root pb::AuthRoleAddRequest { name: "r".into() }),
+        Unary::RoleGet => of!(Bob pb::AuthRoleGetRequest { role: "r".into() }),
+        Unary::RoleList => of!(Root pb::AuthRoleListRequest {}),
+        Unary::RoleDelete => of!(Root pb::AuthRoleDeleteRequest { role: absent }),
+        Unary::RoleGrantPermission => {
+            of!(Root pb::AuthRoleGrantPermissionRequest { name: "r".into(), perm: None })
+        }
+        Unary::RoleRevokePermission => {
+            of!(Root pb::AuthRoleRevokePermissionRequest { role: absent.clone(), ..Default::default() })
+        }
+        Unary::Lock => of!(Bob v3lockpb::LockRequest { name: "in/lock".into(), lease: 0 }),
+        Unary::Unlock => of!(Bob v3lockpb::UnlockRequest { key: "in/lock/1".into() }),
+        Unary::Campaign => {
+            of!(Bob v3electionpb::CampaignRequest { name: "in/e".into(), ..Default::default() })
+        }
+        Unary::Proclaim | Unary::Resign => {
+            let leader = v3electionpb::LeaderKey {
+                name: "in/e".into(),
+                key: "in/e/1".into(),
+                rev: 1,
+                lease: 1,
+            };
+            if rpc == Unary::Proclaim {
+                let request = v3electionpb::ProclaimRequest {
+                    leader: Some(leader),
+                    ..v3electionpb::ProclaimRequest::default()
+                };
+                return of!(Bob request);
+            }
+            of!(Bob v3electionpb::ResignRequest { leader: Some(leader.clone()) })
+        }
+        Unary::Leader => of!(Bob v3electionpb::LeaderRequest { name: "in/e".into() }),
+    }
+}
+
+/// etcd's text of a refusal, with whatever a service puts around it.
+fn refused(result: &Result<(), Status>, text: &str) -> bool {
+    result.as_ref().is_err_and(|status| status.message.ends_with(text))
+}
+
+#[test]
+fn every_rpc_is_for_those_who_may() {
+    const UNIMPLEMENTED: u32 = 12;
+    let server = Server::start(&[CHEAP]);
+    let grpc = Grpc::connect(server.client_addr());
+    enable(&grpc);
+    let token = |name: &str| login(&grpc, name, &format!("pw-{name}")).unwrap();
+    let (eve, bob, root) = (token("eve"), token("bob"), token("root"));
+    for &(rpc, path, _) in Unary::ALL {
+        let (message, may) = row(rpc);
+        let result = |token: Option<&str>| call(&grpc, token, path, &message);
+        let nobody = result(None);
+        if nobody.as_ref().is_err_and(|status| status.code == Some(UNIMPLEMENTED)) {
+            continue; // what is not there gives nothing away
+        }
+        assert_eq!(refused(&nobody, NOBODY), may > May::Anyone, "{path}: {nobody:?}");
+        let mut forged = bob.clone();
+        forged.replace_range(..1, if bob.starts_with('0') { "1" } else { "0" });
+        for forged in [forged.as_str(), "", "root", "root.1"] {
+            let result = result(Some(forged));
+            assert_eq!(refused(&result, BAD_TOKEN), may > May::Anyone, "{path}: {result:?}");
+        }
+        let by_eve = result(Some(&eve));
+        assert_eq!(refused(&by_eve, DENIED), may > May::Users, "{path} by eve: {by_eve:?}");
+        if matches!(rpc, Unary::Campaign | Unary::Lock) {
+            continue; // waits for its turn
+        }
+        let by_bob = result(Some(&bob));
+        assert_eq!(refused(&by_bob, DENIED), may > May::Bob, "{path} by bob: {by_bob:?}");
+        if rpc != Unary::AuthDisable {
+            let by_root = result(Some(&root));
+            for text in [DENIED, BAD_TOKEN, NOBODY] {
+                assert!(!refused(&by_root, text), "{path} by root: {by_root:?}");
+            }
+        }
+    }
+    auth(&grpc, &root, "AuthDisable", &pb::AuthDisableRequest {}).unwrap();
+    call(&grpc, None, "/etcdserverpb.KV/Put", &put("x").encode_to_vec()).unwrap();
+}
+
+#[test]
+fn rights_follow_what_is_touched_and_returned() {
+    let server = Server::start(&[CHEAP]);
+    let grpc = Grpc::connect(server.client_addr());
+    call(&grpc, None, "/etcdserverpb.KV/Put", &put("out").encode_to_vec()).unwrap();
+    enable(&grpc);
+    let bob = login(&grpc, "bob", "pw-bob").unwrap();
+    let txn = |request: pb::TxnRequest| {
+        call(&grpc, Some(&bob), "/etcdserverpb.KV/Txn", &request.encode_to_vec())
+    };
+    let op = |request| pb::RequestOp { request: Some(request) };
+    let range = |key: &str, end: &str| pb::RangeRequest {
+        key: key.to_owned().into(),
+        range_end: end.to_owned().into(),
+        ..pb::RangeRequest::default()
+    };
+    use pb::request_op::Request as Op;
+    let denied = |request: pb::TxnRequest| {
+        let result = txn(request);
+        assert!(refused(&result, DENIED), "{result:?}");
+    };
+    let inner = |op| pb::TxnRequest { success: vec![op], ..pb::TxnRequest::default() };
+    txn(inner(op(Op::RequestRange(range("in/", "in0"))))).unwrap();
+    denied(inner(op(Op::RequestRange(range("out", "")))));
+    denied(inner(op(Op::RequestTxn(inner(op(Op::RequestRange(range("out", ""))))))));
+    let not_taken = pb::TxnRequest {
+        failure: vec![op(Op::RequestPut(put("out")))],
+        ..pb::TxnRequest::default()
+    };
+    denied(not_taken);
+    let compare = pb::Compare { key: "out".into(), ..pb::Compare::default() };
+    denied(pb::TxnRequest { compare: vec![compare], ..pb::TxnRequest::default() });
+    let read = |key: &str, end: &str| {
+        let request = range(key, end).encode_to_vec();
+        call(&grpc, Some(&bob), "/etcdserverpb.KV/Range", &request)
+    };
+    read("in/", "in0").unwrap();
+    for (key, end) in [("in/", "in1"), ("in/", "\0"), ("in", ""), ("\0", "\0"), ("out", "in0")] {
+        assert!(refused(&read(key, end), DENIED), "{key} {end:?}");
+    }
+    // A role acts on live tokens; another password ends them.
+    let root = login(&grpc, "root", "pw-root").unwrap();
+    let revoke = pb::AuthUserRevokeRoleRequest { name: "bob".into(), role: "r".into() };
+    auth(&grpc, &root, "UserRevokeRole", &revoke).unwrap();
+    assert!(refused(&read("in/", "in0"), DENIED));
+    grant_role(&grpc, &root, "bob", "r");
+    read("in/", "in0").unwrap();
+    let change = pb::AuthUserChangePasswordRequest {
+        name: "bob".into(),
+        password: "another".into(),
+        ..pb::AuthUserChangePasswordRequest::default()
+    };
+    auth(&grpc, &root, "UserChangePassword", &change).unwrap();
+    assert!(refused(&read("in/", "in0"), BAD_TOKEN));
+    assert!(login(&grpc, "bob", "pw-bob").is_err());
+    assert!(login(&grpc, "bob", "another").is_ok());
+}
+
+#[test]
+fn users_outlive_a_restart_and_nothing_secret_is_written() {
+    let mut server = Server::start(&[CHEAP]);
+    let grpc = Grpc::connect(server.client_addr());
+    enable(&grpc);
+    let bob = login(&grpc, "bob", "pw-bob").unwrap();
+    server.stop();
+    for secret in ["pw-bob", "pw-root", bob.split_once('.').unwrap().0] {
+        assert!(!holds(server.dir(), secret.as_bytes()), "{secret} is in a file");
+    }
+    server.spawn();
+    server.wait_ready();
+    let grpc = Grpc::connect(server.client_addr());
+    let read = pb::RangeRequest { key: "in/k".into(), ..pb::RangeRequest::default() };
+    let result = call(&grpc, None, "/etcdserverpb.KV/Range", &read.encode_to_vec());
+    assert!(refused(&result, NOBODY), "{result:?}");
+    let bob = login(&grpc, "bob", "pw-bob").unwrap();
+    call(&grpc, Some(&bob), "/etcdserverpb.KV/Range", &read.encode_to_vec()).unwrap();
+}
+
+/// Whether a file below `dir` holds these bytes.
+fn holds(dir: &std::path::Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, bytes);
+        }
+        let content = std::fs::read(path).unwrap();
+        content.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[test]
+fn a_token_of_one_member_is_good_for_all() {
+    let cluster = Cluster::start(3, &[CHEAP]);
+    let clients: Vec<Grpc> = (0..3).map(|n| Grpc::connect(cluster.client(n).addr())).collect();
+    enable(&clients[0]);
+    let put = put("in/k").encode_to_vec();
+    for (at, grpc) in clients.iter().enumerate() {
+        let bob = login(grpc, "bob", "pw-bob").unwrap();
+        for (elsewhere, grpc) in clients.iter().enumerate() {
+            call(grpc, Some(&bob), "/etcdserverpb.KV/Put", &put)
+                .unwrap_or_else(|status| panic!("{at} to {elsewhere}: {status:?}"));
+        }
+    }
+}
+
+#[test]
+fn v2_knows_the_same_users() {
+    let server = Server::start(&[CHEAP, "--enable-v2"]);
+    let grpc = Grpc::connect(server.client_addr());
+    let root = {
+        enable(&grpc);
+        login(&grpc, "root", "pw-root").unwrap()
+    };
+    let perm = authpb::Permission {
+        perm_type: authpb::permission::Type::Readwrite.into(),
+        key: "/in/".into(),
+        range_end: "/in0".into(),
+    };
+    let grant = pb::AuthRoleGrantPermissionRequest { name: "r".into(), perm: Some(perm) };
+    auth(&grpc, &root, "RoleGrantPermission", &grant).unwrap();
+    let mut client = Client::new(server.client_addr());
+    let none = None;
+    let (bob, eve, wrong) = (Some("Basic Ym9iOnB3LWJvYg=="), Some("Basic ZXZlOnB3LWV2ZQ=="), Some("Basic Ym9iOng="));
+    let root = Some("Basic cm9vdDpwdy1yb290");
+    for (method, target, as_whom, status) in [
+        ("PUT", "/v2/keys/in/a", bob, 201),
+        ("PUT", "/v2/keys/in/a", none, 401),
+        ("PUT", "/v2/keys/in/a", eve, 401),
+        ("PUT", "/v2/keys/in/a", wrong, 401),
+        ("PUT", "/v2/keys/in/a", Some("Bearer x"), 401),
+        ("PUT", "/v2/keys/out", bob, 401),
+        ("PUT", "/v2/keys/out", root, 201),
+        ("GET", "/v2/keys/in/a", bob, 200),
+        ("GET", "/v2/keys/in/a?quorum=true", bob, 200),
+        ("GET", "/v2/keys/in/", bob, 200),
+        ("GET", "/v2/keys/in", bob, 401),
+        ("GET", "/v2/keys/out", bob, 401),
+        ("GET", "/v2/keys/out?quorum=true", bob, 401),
+        ("GET", "/v2/keys/out?wait=true", bob, 401),
+        ("GET", "/v2/keys/?wait=true&recursive=true", bob, 401),
+        ("GET", "/v2/keys/?recursive=true", bob, 401),
+        ("GET", "/v2/keys/?recursive=true", root, 200),
+        ("DELETE", "/v2/keys/in/a", none, 401),
+        ("DELETE", "/v2/keys/in/a", bob, 200),
+        ("POST", "/v2/keys/out", bob, 401),
+        ("GET", "/v2/members", none, 200),
+        ("DELETE", "/v2/members/1", none, 401),
+        ("DELETE", "/v2/members/1", bob, 401),
+        ("DELETE", "/v2/members/1", root, 404),
+        ("POST", "/v2/members", eve, 401),
+    ] {
+        let mut request = Request::new(method, target);
+        if let Some(value) = as_whom {
+            request = request.header("Authorization", value);
+        }
+        if method == "PUT" {
+            request = request.form(&[("value", "v")]);
+        }
+        let answer = client.send(&request).unwrap();
+        assert_eq!(answer.status(), status, "{method} {target} {as_whom:?}: {}", answer.text());
+        if status == 401 && target.starts_with("/v2/keys") {
+            let expected = "{\"errorCode\":110,\"message\":\"The request requires user authentication\",\"cause\":\"Insufficient credentials\",\"index\":0}\n";
+            assert_eq!(answer.text(), expected);
+        } else if status == 401 {
+            assert_eq!(answer.text(), "{\"message\":\"Insufficient credentials\"}");
+        }
+    }
+}
