@@ -186,8 +186,8 @@ pub(super) fn connections(
         let (http, doors) = (http.new_service(()), Arc::clone(&doors));
         async move {
             let http = Rc::new(http.await?);
-            let grpc = Rc::new(GrpcDoor::new(doors, offer));
-            Ok::<_, ()>(fn_service(move |tcp: TcpStream| {
+            let grpc = Rc::new(GrpcDoor::new(doors, offer).await?);
+            Ok(fn_service(move |tcp: TcpStream| {
                 serve(tcp, Rc::clone(&http), Rc::clone(&grpc))
             }))
         }

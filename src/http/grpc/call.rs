@@ -22,12 +22,9 @@ use super::{
     reply::{Gone, Reply},
     streaming,
 };
-use crate::http::{
-    route::Offer,
-    v3::{
-        error::{Code, NO_LEADER, RpcError},
-        methods::{Streaming, Unary},
-    },
+use crate::http::v3::{
+    error::{Code, NO_LEADER, RpcError},
+    methods::{Streaming, Unary},
 };
 
 /// The client's time is over.
@@ -51,10 +48,7 @@ pub async fn answer(
         }
     };
     let path = head.uri.path();
-    let (unary, streaming) = match door.offer {
-        Offer::Everything => (Unary::of_grpc(path), Streaming::of_grpc(path)),
-        Offer::Probes => (None, None),
-    };
+    let (unary, streaming) = (Unary::of_grpc(path), Streaming::of_grpc(path));
     let unknown = unary.is_none() && streaming.is_none();
     let refusal = unknown.then(|| unknown_method(path));
     drop(head); // a long call keeps what it needs

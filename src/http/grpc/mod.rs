@@ -3,12 +3,21 @@
 //! [`server`] runs a connection and takes its requests; [`call`] is one RPC with one answer, [`streaming`]
 //! one with many; [`metadata`] is what a request says beside its message; [`incoming`] reads messages and
 //! [`reply`] sends them, in the frames of [`framing`]. What the RPCs do is in [`crate::http::v3`], and is
-//! known here by its table of methods alone.
+//! known here by its table of methods alone. Requests that mean no gRPC go to the handlers of HTTP/1.1, by
+//! [`bridge`].
 
 use std::sync::Arc;
 
-use super::{Doors, route::Offer, v3::Services};
+use actix_web::dev::ServiceFactory as _;
 
+use super::{
+    Doors,
+    route::Offer,
+    service::{DoorFactory, DoorService},
+    v3::Services,
+};
+
+pub mod bridge;
 pub mod call;
 pub mod codec;
 pub mod framing;
@@ -25,6 +34,8 @@ const OVERHEAD_BYTES: usize = 512 * 1024;
 pub struct GrpcDoor {
     doors: Arc<Doors>,
     services: Services,
+    /// For what is not gRPC.
+    http: DoorService,
     offer: Offer,
     /// The longest message that is taken.
     message_bytes_max: usize,
@@ -32,9 +43,11 @@ pub struct GrpcDoor {
 
 impl GrpcDoor {
     /// For a listener that offers this.
-    pub fn new(doors: Arc<Doors>, offer: Offer) -> GrpcDoor {
+    pub async fn new(doors: Arc<Doors>, offer: Offer) -> Result<GrpcDoor, ()> {
+        let http = DoorFactory::new(Arc::clone(&doors), offer).new_service(()).await?;
         let message_bytes_max = doors.settings.max_request_bytes.saturating_add(OVERHEAD_BYTES);
-        GrpcDoor { services: Services::new(Arc::clone(&doors)), doors, offer, message_bytes_max }
+        let services = Services::new(Arc::clone(&doors));
+        Ok(GrpcDoor { doors, services, http, offer, message_bytes_max })
     }
 
     /// Ends when the member shuts down.

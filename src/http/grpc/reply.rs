@@ -58,36 +58,10 @@ impl Reply {
     /// holds the message back; when it is ready, the rest is not sent.
     pub async fn send<E: From<Gone>>(
         &mut self,
-        mut message: Bytes,
-        mut interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
+        message: Bytes,
+        interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
     ) -> Result<(), E> {
-        let sending = self.sending().map_err(E::from)?;
-        if message.len() <= AT_ONCE_BYTES {
-            sending.reserve_capacity(message.len());
-            if sending.capacity() >= message.len() {
-                return sending.send_data(message, false).map_err(|_| Gone.into());
-            }
-        }
-        while message.has_remaining() {
-            sending.reserve_capacity(message.len().min(PIECE_BYTES));
-            let room = poll_fn(|cx| {
-                if let Poll::Ready(end) = interrupted(cx) {
-                    return Poll::Ready(Err(end));
-                }
-                match sending.capacity() {
-                    0 => match sending.poll_capacity(cx) {
-                        Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
-                        Poll::Ready(_) => Poll::Ready(Err(Gone.into())),
-                        Poll::Pending => Poll::Pending,
-                    },
-                    room => Poll::Ready(Ok(room)),
-                }
-            })
-            .await?;
-            let piece = message.split_to(room.min(message.len()));
-            sending.send_data(piece, false).map_err(|_| E::from(Gone))?;
-        }
-        Ok(())
+        send_all(self.sending()?, message, interrupted).await
     }
 
     fn sending(&mut self) -> Result<&mut SendStream<Bytes>, Gone> {
@@ -130,6 +104,40 @@ impl Reply {
         }
         Ok(())
     }
+}
+
+/// Sends bytes as the client's flow control allows; `interrupted` is polled while it does not.
+pub async fn send_all<E: From<Gone>>(
+    sending: &mut SendStream<Bytes>,
+    mut bytes: Bytes,
+    mut interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
+) -> Result<(), E> {
+    if bytes.len() <= AT_ONCE_BYTES {
+        sending.reserve_capacity(bytes.len());
+        if sending.capacity() >= bytes.len() {
+            return sending.send_data(bytes, false).map_err(|_| Gone.into());
+        }
+    }
+    while bytes.has_remaining() {
+        sending.reserve_capacity(bytes.len().min(PIECE_BYTES));
+        let room = poll_fn(|cx| {
+            if let Poll::Ready(end) = interrupted(cx) {
+                return Poll::Ready(Err(end));
+            }
+            match sending.capacity() {
+                0 => match sending.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
+                    Poll::Ready(_) => Poll::Ready(Err(Gone.into())),
+                    Poll::Pending => Poll::Pending,
+                },
+                room => Poll::Ready(Ok(room)),
+            }
+        })
+        .await?;
+        let piece = bytes.split_to(room.min(bytes.len()));
+        sending.send_data(piece, false).map_err(|_| E::from(Gone))?;
+    }
+    Ok(())
 }
 
 fn head(status: StatusCode) -> Response<()> {

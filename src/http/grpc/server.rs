@@ -9,7 +9,8 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{GrpcDoor, call};
+use super::{GrpcDoor, bridge, call, metadata};
+use crate::http::route::Offer;
 
 /// How long a client may take to send its settings.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -76,6 +77,11 @@ async fn take<S>(
         });
         // An error is the client's, and h2 has told it.
         let Some(Ok((request, respond))) = next.await else { return };
-        actix::spawn(call::answer(Rc::clone(&door), remote, request, respond));
+        let door = Rc::clone(&door);
+        if door.offer == Offer::Everything && metadata::is_grpc(request.headers()) {
+            actix::spawn(call::answer(door, remote, request, respond));
+        } else {
+            actix::spawn(bridge::answer(door, remote, request, respond));
+        }
     }
 }
