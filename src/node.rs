@@ -44,9 +44,10 @@ use crate::{
     bootstrap::{self, Bootstrap, BootstrapError},
     clock::wall_clock,
     command::Command,
-    config::{AutoCompaction, Config},
+    config::{AutoCompaction, Config, MetricsDetail},
     http::{
         self, DoorSettings, Doors,
+        grpc::figures::GrpcFigures,
         server::{HttpServer, ServerSettings},
     },
     metrics::Metrics,
@@ -152,6 +153,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
         return Err(RunError::Removed);
     }
     let client_listeners = listen("listen-client-urls", &config.listen_client_urls)?;
+    let http_listeners = listen("listen-client-http-urls", &config.listen_client_http_urls)?;
     let metrics_listeners = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
     let peer_listeners = listen("listen-peer-urls", &config.listen_peer_urls)?;
@@ -181,7 +183,11 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
             HttpServer::new(doors, settings)
         })
     };
-    let start = http::server::Start { clients: client_listeners, probes: metrics_listeners };
+    let start = http::server::Start {
+        clients: client_listeners,
+        http: http_listeners,
+        probes: metrics_listeners,
+    };
     server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
     if !ready {
         tracing::warn!("no quorum yet: serving what needs none");
@@ -441,6 +447,7 @@ impl Core {
             metrics: Arc::clone(&self.metrics),
             telemetry: Some(telemetry),
             drain: http::drain::DrainSignal::default(),
+            grpc: GrpcFigures::new(config.metrics == MetricsDetail::Extensive),
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
                 watch_capacity: config.mailbox.watch,

@@ -32,6 +32,7 @@ pub(super) fn validate(
     listened(givens, "listen-peer-urls", &config.listen_peer_urls)?;
     listened(givens, "listen-client-urls", &config.listen_client_urls)?;
     listened(givens, "listen-metrics-urls", &config.listen_metrics_urls)?;
+    listened(givens, "listen-client-http-urls", &config.listen_client_http_urls)?;
     advertised(
         givens,
         "initial-advertise-peer-urls",

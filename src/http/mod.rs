@@ -58,6 +58,8 @@ pub struct Doors {
     pub stats: Arc<V2Stats>,
     /// `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// What is counted of RPCs.
+    pub grpc: grpc::figures::GrpcFigures,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.

@@ -22,6 +22,7 @@ pub fn metrics(doors: &Doors) -> Answer {
     store(&mut page, doors);
     mailboxes(&mut page, &doors.metrics.mailboxes());
     files(&mut page);
+    doors.grpc.write(&mut page.0);
     answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.0)
 }
 

@@ -19,8 +19,10 @@ use actix_http::{
 use actix_web::dev::Service as _;
 use bytes::Bytes;
 use futures_util::Stream;
-use h2::{RecvStream, Reason, server::SendResponse};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{
+    HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts,
+};
 
 use super::{
     GrpcDoor,

@@ -3,8 +3,9 @@
 //! [`server`] runs a connection and takes its requests; [`call`] is one RPC with one answer, [`streaming`]
 //! one with many; [`metadata`] is what a request says beside its message; [`incoming`] reads messages and
 //! [`reply`] sends them, in the frames of [`framing`]. What the RPCs do is in [`crate::http::v3`], and is
-//! known here by its table of methods alone. Requests that mean no gRPC go to the handlers of HTTP/1.1, by
-//! [`bridge`].
+//! known here by its table of methods alone; [`health`] and [`reflection`] are gRPC's own services.
+//! [`keepalive`] and [`pings`] are what both sides' pings mean. Requests that mean no gRPC go to the
+//! handlers of HTTP/1.1, by [`bridge`].
 
 use std::sync::Arc;
 
@@ -20,9 +21,15 @@ use super::{
 pub mod bridge;
 pub mod call;
 pub mod codec;
+pub mod figures;
 pub mod framing;
+pub mod health;
 pub mod incoming;
+pub mod keepalive;
 pub mod metadata;
+pub mod methods;
+pub mod pings;
+pub mod reflection;
 pub mod reply;
 pub mod server;
 pub mod streaming;
@@ -53,6 +60,11 @@ impl GrpcDoor {
     /// Ends when the member shuts down.
     pub async fn drained(&self) {
         self.doors.drain.given().await;
+    }
+
+    /// Whether connections may speak HTTP/1.1.
+    pub fn offers_http(&self) -> bool {
+        self.offer.has_http()
     }
 
     fn has_no_leader(&self) -> bool {
