@@ -65,6 +65,8 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// `--quota-backend-bytes` at work.
     pub quota: quota::Quota,
+    /// What is counted of RPCs.
+    pub grpc: grpc::figures::GrpcFigures,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.

@@ -24,8 +24,24 @@ use super::{
 pub enum Offer {
     /// All doors.
     Everything,
+    /// `--listen-client-http-urls`: what is not gRPC.
+    Http,
+    /// `--listen-client-urls`, where HTTP has listeners of its own.
+    Grpc,
     /// `--listen-metrics-urls`: probes and metrics.
     Probes,
+}
+
+impl Offer {
+    /// Whether RPCs are answered as such.
+    pub fn has_grpc(self) -> bool {
+        matches!(self, Offer::Everything | Offer::Grpc)
+    }
+
+    /// Whether anything else is answered.
+    pub fn has_http(self) -> bool {
+        self != Offer::Grpc
+    }
 }
 
 /// Answers a request, or says that the answer comes later.

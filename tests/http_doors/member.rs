@@ -26,6 +26,7 @@ use callboard::{
     http::{
         DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
+        grpc::figures::GrpcFigures,
         quota::Quota,
         server::{Drain, HttpServer, Listening, ServerSettings, Start},
     },
@@ -169,6 +170,7 @@ impl Member {
             },
             telemetry: None,
             certificates: None,
+            grpc: GrpcFigures::new(false),
             drain: DrainSignal::default(),
         });
         let settings = ServerSettings { workers: 2, ..ServerSettings::default() };
@@ -178,6 +180,7 @@ impl Member {
         let (clients, probes) = (client.local_addr().unwrap(), probe.local_addr().unwrap());
         let start = Start {
             clients: vec![Listening::plain(client)],
+            http: Vec::new(),
             probes: vec![Listening::plain(probe)],
         };
         http.send(start).await.expect("an actor").expect("a server");
