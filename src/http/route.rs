@@ -14,7 +14,7 @@ use actix_http::{
 use super::{
     Doors,
     answer::{self, Answer},
-    body, host_names, log_level, path, probes, scrape,
+    body, gateway, host_names, log_level, path, probes, scrape,
     service::Routed,
     v2,
 };
@@ -97,6 +97,15 @@ fn probe(doors: &Arc<Doors>, path: &[u8], query: &str, method: &Method) -> Optio
 fn door(doors: &Arc<Doors>, path: &[u8], query: &str, request: &mut Request) -> Routed {
     if path == b"/config/local/log" {
         return log_level::answer(doors, request);
+    }
+    if gateway::is_gateway(path) {
+        if !doors.settings.enable_gateway {
+            return Routed::Now(answer::not_found());
+        }
+        return gateway::answer(doors, path, request);
+    }
+    if path == b"/v3" && doors.settings.enable_gateway {
+        return Routed::Now(redirect(b"/v3/", Some(query), request.method()));
     }
     if path.starts_with(b"/v2/") && !doors.settings.enable_v2 {
         return Routed::Now(answer::not_found());

@@ -147,6 +147,7 @@ impl Member {
                 watch_capacity: sizes.watch_capacity,
                 cors: urls("*"),
                 enable_v2: true,
+                enable_gateway: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
                 http2: Http2Settings::default(),
