@@ -34,6 +34,7 @@ pub mod log_level;
 pub mod opening;
 pub mod path;
 pub mod peer;
+pub mod plain;
 pub mod probes;
 pub mod route;
 pub mod scrape;

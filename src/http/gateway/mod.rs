@@ -120,7 +120,7 @@ fn has_no_leader(doors: &Doors) -> bool {
 }
 
 /// Who calls. A header `Grpc-Metadata-NAME` is gRPC's metadata NAME.
-fn caller(headers: &HeaderMap, remote: Option<SocketAddr>) -> Caller {
+pub fn caller(headers: &HeaderMap, remote: Option<SocketAddr>) -> Caller {
     let metadata = |name: &str| headers.get(name).map(header::HeaderValue::as_bytes);
     let token = metadata("grpc-metadata-token").or_else(|| metadata("authorization"));
     Caller {
@@ -131,7 +131,7 @@ fn caller(headers: &HeaderMap, remote: Option<SocketAddr>) -> Caller {
 }
 
 /// A token as it is, or as a bearer token.
-pub fn bare_token(value: &[u8]) -> String {
+fn bare_token(value: &[u8]) -> String {
     const SCHEME: &[u8] = b"bearer ";
     let has_scheme = value.get(..SCHEME.len()).is_some_and(|s| s.eq_ignore_ascii_case(SCHEME));
     let token = if has_scheme { &value[SCHEME.len()..] } else { value };
