@@ -438,6 +438,7 @@ impl Core {
                 watch_capacity: config.mailbox.watch,
                 cors: config.cors.clone(),
                 enable_v2: config.enable_v2,
+                enable_gateway: config.enable_grpc_gateway,
                 max_txn_ops: config.max_txn_ops as usize,
                 quota_backend_bytes: config.quota_backend_bytes,
                 quota_auto_disarm: config.quota_auto_disarm,

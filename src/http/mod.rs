@@ -25,6 +25,7 @@ pub mod body;
 pub mod cors;
 pub mod drain;
 pub mod framing;
+pub mod gateway;
 pub mod grpc;
 pub mod here;
 pub mod host_names;
@@ -34,6 +35,7 @@ pub mod membership;
 pub mod opening;
 pub mod path;
 pub mod peer;
+pub mod plain;
 pub mod probes;
 pub mod quota;
 pub mod route;
@@ -103,6 +105,8 @@ pub struct DoorSettings {
     pub quota_auto_disarm: bool,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
+    /// `--enable-grpc-gateway`: whether `/v3` is there as JSON.
+    pub enable_gateway: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.
     pub host_whitelist: Vec<String>,
     /// HTTP/2 and gRPC.

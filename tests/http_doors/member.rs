@@ -157,6 +157,7 @@ impl Member {
                 watch_capacity: sizes.watch_capacity,
                 cors: urls("*"),
                 enable_v2: true,
+                enable_gateway: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
                 quota_auto_disarm: true,
