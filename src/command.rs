@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::types::{LeaseId, MemberId, Revision, UnixNanos};
 
 pub use v3::{
-    AuthChange, Caller, CompareResult, CompareTarget, KeyRange, PasswordHash, Permission, SortOrder,
-    SortTarget, TokenHash, V3Command, V3Compare, V3DeleteRange, V3Op, V3Put, V3Range, V3RequestOp, V3Txn,
+    AuthChange, Caller, CompareResult, CompareTarget, KeyRange, PasswordHash, Permission,
+    SortOrder, SortTarget, TokenHash, V3Command, V3Compare, V3DeleteRange, V3Op, V3Put, V3Range,
+    V3RequestOp, V3Txn,
 };
 
 /// Names a proposal among those of its proposer; the answer finds its caller by it.

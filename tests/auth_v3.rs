@@ -10,7 +10,7 @@ use callboard::http::v3::{
 };
 use prost::Message;
 use support::cluster::Cluster;
-use support::grpc::{Grpc, Status, framed};
+use support::grpc::{Grpc, Status, frame};
 use support::http::{Client, Request};
 use support::server::Server;
 
@@ -27,10 +27,7 @@ fn auth<M: Message>(grpc: &Grpc, token: &str, method: &str, request: &M) -> Resu
 fn call(grpc: &Grpc, token: Option<&str>, path: &str, message: &[u8]) -> Result<(), Status> {
     let metadata: Vec<(&str, &str)> = token.map(|token| ("token", token)).into_iter().collect();
     let mut call = grpc.stream_with(&metadata, path);
-    let mut frame = framed(&()).to_vec();
-    frame[1..5].copy_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
-    frame.extend(message);
-    call.send_bytes(frame.into(), true);
+    call.send_bytes(frame(0, message), true);
     call.recv_bytes()?;
     Ok(())
 }
@@ -111,7 +108,9 @@ fn row(rpc: Unary) -> (Vec<u8>, May) {
             }],
             ..Default::default()
         }),
-        Unary::Compact => of!(Root pb::CompactionRequest { revision: 1 << 40, ..Default::default() }),
+        Unary::Compact => {
+            of!(Root pb::CompactionRequest { revision: 1 << 40, ..Default::default() })
+        }
         Unary::LeaseGrant => of!(Users pb::LeaseGrantRequest { ttl: 60, id: 0 }),
         Unary::LeaseRevoke => of!(Users pb::LeaseRevokeRequest { id: 404 }),
         Unary::LeaseTimeToLive => of!(Users pb::LeaseTimeToLiveRequest { id: 404, keys: true }),
@@ -135,10 +134,12 @@ fn row(rpc: Unary) -> (Vec<u8>, May) {
             name: "bob".into(),
             password: "pw-bob".into()
         }),
-        Unary::UserAdd => of!(Root pb::AuthUserAddRequest { name: "eve".into(), ..Default::default() }),
+        Unary::UserAdd => {
+            of!(Root pb::AuthUserAddRequest { name: "eve".into(), ..Default::default() })
+        }
         Unary::UserGet => of!(Bob pb::AuthUserGetRequest { name: "bob".into() }),
         Unary::UserList => of!(Root pb::AuthUserListRequest {}),
-        Unary::UserDelete => of!(Root pb::AuthUserDeleteRequest { name: absent }),
+        Unary::UserDelete => of!(Root pb::AuthUserDeleteRequest { name: absent.clone() }),
         Unary::UserChangePassword => {
             of!(Root pb::AuthUserChangePasswordRequest { name: absent.clone(), ..Default::default() })
         }
@@ -151,7 +152,7 @@ fn row(rpc: Unary) -> (Vec<u8>, May) {
         Unary::RoleAdd => of!(Root pb::AuthRoleAddRequest { name: "r".into() }),
         Unary::RoleGet => of!(Bob pb::AuthRoleGetRequest { role: "r".into() }),
         Unary::RoleList => of!(Root pb::AuthRoleListRequest {}),
-        Unary::RoleDelete => of!(Root pb::AuthRoleDeleteRequest { role: absent }),
+        Unary::RoleDelete => of!(Root pb::AuthRoleDeleteRequest { role: absent.clone() }),
         Unary::RoleGrantPermission => {
             of!(Root pb::AuthRoleGrantPermissionRequest { name: "r".into(), perm: None })
         }
@@ -292,9 +293,9 @@ fn users_outlive_a_restart_and_nothing_secret_is_written() {
     let grpc = Grpc::connect(server.client_addr());
     enable(&grpc);
     let bob = login(&grpc, "bob", "pw-bob").unwrap();
-    server.stop();
+    server.terminate();
     for secret in ["pw-bob", "pw-root", bob.split_once('.').unwrap().0] {
-        assert!(!holds(server.dir(), secret.as_bytes()), "{secret} is in a file");
+        assert!(!holds(server.data_dir().as_path(), secret.as_bytes()), "{secret} is in a file");
     }
     server.spawn();
     server.wait_ready();
@@ -350,7 +351,8 @@ fn v2_knows_the_same_users() {
     auth(&grpc, &root, "RoleGrantPermission", &grant).unwrap();
     let mut client = Client::new(server.client_addr());
     let none = None;
-    let (bob, eve, wrong) = (Some("Basic Ym9iOnB3LWJvYg=="), Some("Basic ZXZlOnB3LWV2ZQ=="), Some("Basic Ym9iOng="));
+    let (bob, eve, wrong) =
+        (Some("Basic Ym9iOnB3LWJvYg=="), Some("Basic ZXZlOnB3LWV2ZQ=="), Some("Basic Ym9iOng="));
     let root = Some("Basic cm9vdDpwdy1yb290");
     for (method, target, as_whom, status) in [
         ("PUT", "/v2/keys/in/a", bob, 201),

@@ -44,7 +44,8 @@ pub(super) fn read(givens: &Givens) -> Result<AuthToken, ConfigError> {
     }
     let mut options = BTreeMap::new();
     for part in parts {
-        let (key, value) = part.split_once('=').ok_or_else(|| allowed("each option has a value"))?;
+        let (key, value) =
+            part.split_once('=').ok_or_else(|| allowed("each option has a value"))?;
         if !["pub-key", "priv-key", "sign-method", "ttl"].contains(&key) {
             return Err(allowed("there is no other option"));
         }

@@ -472,9 +472,17 @@ fn tokens_are_simple_or_have_keys() {
         }
     );
     for bad in [
-        "", "none", "simple,a=b", "jwt", "jwt,", "jwt,pub-key", "jwt,pub-key=a",
-        "jwt,sign-method=RS256", "jwt,sign-method=RS256,pub-key=a,ttl=0",
-        "jwt,sign-method=RS256,pub-key=a,ttl=x", "jwt,sign-method=RS256,pub-key=a,pub-key=b",
+        "",
+        "none",
+        "simple,a=b",
+        "jwt",
+        "jwt,",
+        "jwt,pub-key",
+        "jwt,pub-key=a",
+        "jwt,sign-method=RS256",
+        "jwt,sign-method=RS256,pub-key=a,ttl=0",
+        "jwt,sign-method=RS256,pub-key=a,ttl=x",
+        "jwt,sign-method=RS256,pub-key=a,pub-key=b",
         "jwt,sign-method=RS256,pub-key=a,x=y",
     ] {
         let error = config(bad).expect_err(bad).to_string();

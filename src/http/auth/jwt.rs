@@ -36,7 +36,9 @@ pub struct Claims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// There is no such algorithm here.
-    #[error("sign-method must be one of RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 HS256 HS384 HS512 EdDSA")]
+    #[error(
+        "sign-method must be one of RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 HS256 HS384 HS512 EdDSA"
+    )]
     Method,
     /// HMAC signs and checks with one key.
     #[error("priv-key is needed for this sign-method")]
@@ -91,7 +93,8 @@ impl Jwt {
         };
         let (sign, verify) = match algorithm {
             Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => {
-                let secret = private.filter(|secret| !secret.is_empty()).ok_or(KeyError::NoSecret)?;
+                let secret =
+                    private.filter(|secret| !secret.is_empty()).ok_or(KeyError::NoSecret)?;
                 (Some(EncodingKey::from_secret(secret)), DecodingKey::from_secret(secret))
             }
             Algorithm::ES256 | Algorithm::ES384 => (
@@ -105,7 +108,10 @@ impl Jwt {
                     .map_err(|_| KeyError::Public)?,
             ),
             _ => (
-                private.map(EncodingKey::from_rsa_pem).transpose().map_err(|_| KeyError::Private)?,
+                private
+                    .map(EncodingKey::from_rsa_pem)
+                    .transpose()
+                    .map_err(|_| KeyError::Private)?,
                 DecodingKey::from_rsa_pem(public.ok_or(KeyError::NoPublic)?)
                     .map_err(|_| KeyError::Public)?,
             ),

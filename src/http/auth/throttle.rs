@@ -51,17 +51,16 @@ pub struct Throttle(BTreeMap<Guess, Failures>);
 impl Throttle {
     /// Whether another password may be tried.
     pub fn may_try(&self, guess: Guess, now: Instant) -> bool {
-        self.0.get(&guess).is_none_or(|failures| {
-            now.saturating_duration_since(failures.last) >= failures.wait()
-        })
+        self.0
+            .get(&guess)
+            .is_none_or(|failures| now.saturating_duration_since(failures.last) >= failures.wait())
     }
 
     /// It was wrong.
     pub fn failed(&mut self, guess: Guess, now: Instant) {
         if self.0.len() >= GUESSERS_MAX && !self.0.contains_key(&guess) {
-            self.0.retain(|_, failures| {
-                now.saturating_duration_since(failures.last) < FORGET_AFTER
-            });
+            self.0
+                .retain(|_, failures| now.saturating_duration_since(failures.last) < FORGET_AFTER);
             let oldest = self.0.iter().min_by_key(|(_, failures)| failures.last);
             if let Some(oldest) = oldest.map(|(guess, _)| *guess)
                 && self.0.len() >= GUESSERS_MAX

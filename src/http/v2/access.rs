@@ -93,7 +93,11 @@ impl Credentials {
         let identity = self.identity(doors).await?.ok_or(V2Error::Unauthorized)?;
         let state = doors.published.state.load();
         let rights = state.auth().rights_of(&identity.user, identity.auth_revision);
-        if rights.is_some_and(|rights| rights.is_root()) { Ok(()) } else { Err(V2Error::Unauthorized) }
+        if rights.is_some_and(|rights| rights.is_root()) {
+            Ok(())
+        } else {
+            Err(V2Error::Unauthorized)
+        }
     }
 }
 
@@ -136,7 +140,10 @@ impl Needs {
 /// All keys below a directory.
 fn below(path: &[u8]) -> KeyRange {
     let path = path.strip_suffix(b"/").unwrap_or(path);
-    KeyRange { key: Bytes::from([path, b"/"].concat()), range_end: Bytes::from([path, b"0"].concat()) }
+    KeyRange {
+        key: Bytes::from([path, b"/"].concat()),
+        range_end: Bytes::from([path, b"0"].concat()),
+    }
 }
 
 /// Whether looking at `path` tells of what is below it.
@@ -144,7 +151,8 @@ fn is_listing(state: &State, path: &[u8], below: &KeyRange) -> bool {
     let path = if path.len() > 1 { path.strip_suffix(b"/").unwrap_or(path) } else { path };
     let (from, to) = (Bound::Excluded(&below.key[..]), Bound::Excluded(&below.range_end[..]));
     state.key(path).is_none()
-        && (state.keys.range(from, to).next().is_some() || state.dirs.range(from, to).next().is_some())
+        && (state.keys.range(from, to).next().is_some()
+            || state.dirs.range(from, to).next().is_some())
 }
 
 /// Name and password of `Basic …`.

@@ -407,8 +407,11 @@ fn written(
             event.action,
             Action::Set | Action::Create | Action::Update | Action::CompareAndSwap
         );
-    let body =
-        if is_brief || !may_read { event::happened_briefly(event.action) } else { event::happened(&event) };
+    let body = if is_brief || !may_read {
+        event::happened_briefly(event.action)
+    } else {
+        event::happened(&event)
+    };
     let mut answer = answer::json(status, body);
     set_indexes(&mut answer, doors, record.revision.0);
     count(doors, Door::Write, answer)

@@ -87,8 +87,9 @@ impl Services {
             let secret = match self.doors.gate.tokens() {
                 Tokens::Simple { .. } => SimpleToken::make_secret(),
                 Tokens::Jwt(jwt) => {
-                    let token = auth::sign(jwt, user, auth_revision)
-                        .map_err(|error| RpcError::with_text(error::Code::Unknown, error.to_string()))?;
+                    let token = auth::sign(jwt, user, auth_revision).map_err(|error| {
+                        RpcError::with_text(error::Code::Unknown, error.to_string())
+                    })?;
                     return Ok(AuthenticateResponse { header: self.header_now(), token });
                 }
             };

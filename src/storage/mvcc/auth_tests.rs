@@ -3,7 +3,10 @@
 use super::*;
 
 fn keys(key: &str, end: &str) -> KeyRange {
-    KeyRange { key: Bytes::copy_from_slice(key.as_bytes()), range_end: Bytes::copy_from_slice(end.as_bytes()) }
+    KeyRange {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        range_end: Bytes::copy_from_slice(end.as_bytes()),
+    }
 }
 
 fn permission(key: &str, end: &str, read: bool, write: bool) -> Permission {

@@ -51,9 +51,7 @@ impl Services {
         let rights = auth.rights_of(&identity.user, identity.auth_revision).cloned();
         let outdated = identity.pinned && identity.auth_revision < auth.revision();
         match rights {
-            Some(rights) => {
-                Ok(Some(Standing { user: identity.user, rights, outdated, state }))
-            }
+            Some(rights) => Ok(Some(Standing { user: identity.user, rights, outdated, state })),
             None if outdated => Err(error::AUTH_OLD_REVISION),
             None => Err(error::INVALID_AUTH_TOKEN),
         }
@@ -75,6 +73,7 @@ impl Services {
 
     /// Counts the changes of users and roles. What was admitted before a change must be asked again
     /// after it.
+    #[allow(dead_code, reason = "asked by the services of leases and watches")]
     pub(in crate::http) fn auth_revision(&self) -> u64 {
         let state = self.doors.published.state.load();
         state.auth().revision() << 1 | u64::from(state.auth().enabled())
@@ -118,6 +117,7 @@ impl Services {
     }
 
     /// Whether the caller may watch these keys: all of them, with what was there before.
+    #[allow(dead_code, reason = "asked by the services of leases and watches")]
     pub(in crate::http::v3) fn admit_watch(
         &self,
         caller: &Caller,
@@ -145,6 +145,7 @@ impl Services {
     }
 
     /// Whether the caller may be told the keys of a lease.
+    #[allow(dead_code, reason = "asked by the services of leases and watches")]
     pub(in crate::http::v3) fn admit_lease_keys(
         &self,
         caller: &Caller,
@@ -156,6 +157,7 @@ impl Services {
     }
 
     /// Whether the caller may be told all leases: those whose keys it may not read are some of them.
+    #[allow(dead_code, reason = "asked by the services of leases and watches")]
     pub(in crate::http::v3) fn admit_lease_list(&self, caller: &Caller) -> Result<(), RpcError> {
         let Some(standing) = self.standing(caller)? else { return Ok(()) };
         let Standing { state, rights, .. } = standing.for_keys()?;
