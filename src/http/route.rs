@@ -137,7 +137,7 @@ fn door(doors: &Arc<Doors>, path: &[u8], query: &str, request: &mut Request) -> 
         return v2::members::answer(doors, rest, request);
     }
     if path.starts_with(b"/v2/auth/") {
-        return Routed::Now(v2::auth::answer(path, request.method()));
+        return Routed::Now(v2::auth::answer(doors, path, request.method()));
     }
     let get_only = |get: fn(&Doors) -> Answer| {
         if request.method() == Method::GET {

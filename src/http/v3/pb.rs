@@ -37,5 +37,23 @@ mod json {
     }
 }
 
+/// Messages with passwords or tokens show their name alone.
+macro_rules! secret {
+    ($($message:ty),*) => {
+        $(impl std::fmt::Debug for $message {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(stringify!($message))
+            }
+        })*
+    };
+}
+secret!(
+    authpb::User,
+    etcdserverpb::AuthenticateRequest,
+    etcdserverpb::AuthenticateResponse,
+    etcdserverpb::AuthUserAddRequest,
+    etcdserverpb::AuthUserChangePasswordRequest
+);
+
 /// The interface files, for server reflection: name, encoded descriptor, the names that it declares.
 pub const FILES: &[(&str, &[u8], &[&str])] = include!(concat!(env!("OUT_DIR"), "/reflection.rs"));
