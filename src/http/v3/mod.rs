@@ -56,6 +56,7 @@ mod lease;
     reason = "not there yet"
 )]
 mod lock;
+mod long;
 #[allow(
     missing_docs,
     clippy::unused_async,
@@ -66,6 +67,7 @@ mod lock;
 mod maintenance;
 pub mod methods;
 pub mod pb;
+mod range_stream;
 #[allow(
     missing_docs,
     clippy::unused_async,

@@ -203,7 +203,7 @@ impl<T: Item> Node<T> {
                         inner.items += 1;
                         Inserted::Added
                     }
-                    replaced => replaced,
+                    replaced @ Inserted::Replaced(_) => replaced,
                 }
             }
         }

@@ -6,7 +6,10 @@ use std::{cmp::Ordering, collections::BTreeMap, ops::Bound};
 use super::V3Error;
 use crate::{
     command::KeyRange,
-    storage::mvcc::{State, record::KeyRecord},
+    storage::{
+        mvcc::{State, record::KeyRecord},
+        tree::Iter,
+    },
     types::Revision,
 };
 
@@ -83,13 +86,15 @@ impl View {
         let first = after.map_or(0, |after| {
             self.changed.partition_point(|changed| changed.named.key() <= after)
         });
-        let now = if self.keys.is_one() {
-            let key = if after.is_none() { state.key(&self.keys.key) } else { None };
-            Now::One(key)
+        let mut keys = Keys { changed: &self.changed[first..], ..Keys::default() };
+        if self.keys.is_one() {
+            keys.next_now = if after.is_none() { state.key(&self.keys.key) } else { None };
         } else {
-            Now::Many(state.keys.range(from, to).peekable())
-        };
-        Keys { now, changed: &self.changed[first..] }
+            let mut now = state.keys.range(from, to);
+            keys.next_now = now.next();
+            keys.now = Some(now);
+        }
+        keys
     }
 
     /// The keys, descending, if they are those of now; else the caller must turn them round.
@@ -108,35 +113,17 @@ impl View {
 /// The keys of a [`View`], ascending.
 #[derive(Default)]
 pub struct Keys<'a> {
-    now: Now<'a>,
+    /// The next that is there now.
+    next_now: Option<&'a KeyRecord>,
+    /// Those after it; none where only one can be: a lookup costs less than a range of one.
+    now: Option<Iter<'a, KeyRecord>>,
     changed: &'a [Changed],
 }
 
-enum Now<'a> {
-    /// A lookup costs less than a range of one.
-    One(Option<&'a KeyRecord>),
-    Many(std::iter::Peekable<crate::storage::tree::Iter<'a, KeyRecord>>),
-}
-
-impl Default for Now<'_> {
-    fn default() -> Self {
-        Now::One(None)
-    }
-}
-
-impl<'a> Now<'a> {
-    fn peek(&mut self) -> Option<&'a KeyRecord> {
-        match self {
-            Now::One(key) => *key,
-            Now::Many(keys) => keys.peek().copied(),
-        }
-    }
-
-    fn next(&mut self) -> Option<&'a KeyRecord> {
-        match self {
-            Now::One(key) => key.take(),
-            Now::Many(keys) => keys.next(),
-        }
+impl<'a> Keys<'a> {
+    fn take_now(&mut self) -> Option<&'a KeyRecord> {
+        let following = self.now.as_mut().and_then(Iterator::next);
+        std::mem::replace(&mut self.next_now, following)
     }
 }
 
@@ -145,15 +132,15 @@ impl<'a> Iterator for Keys<'a> {
 
     fn next(&mut self) -> Option<&'a KeyRecord> {
         loop {
-            let Some((first, rest)) = self.changed.split_first() else { return self.now.next() };
-            let now = self.now.peek();
-            let order = now.map_or(Ordering::Greater, |now| now.key().cmp(first.named.key()));
+            let Some((first, rest)) = self.changed.split_first() else { return self.take_now() };
+            let order =
+                self.next_now.map_or(Ordering::Greater, |now| now.key().cmp(first.named.key()));
             if order == Ordering::Less {
-                return self.now.next();
+                return self.take_now();
             }
             self.changed = rest;
             if order == Ordering::Equal {
-                self.now.next(); // it was something else then
+                self.take_now(); // it was something else then
             }
             if let Some(then) = &first.then {
                 return Some(then);

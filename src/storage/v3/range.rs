@@ -45,20 +45,17 @@ pub fn range(state: &State, query: &V3Range) -> Result<RangeAnswer, V3Error> {
     let enough = limit.saturating_add(1);
     let by_key_down =
         query.sort_order == SortOrder::Descend && query.sort_target == SortTarget::Key;
-    answer.keys = match view.descending(state).filter(|_| by_key_down) {
-        Some(keys) => keys.filter(passing).take(enough).cloned().collect(),
-        None => {
-            // With a target and no order, etcd too takes the first by key, and sorts only them.
-            let ends_early = is_ascending(query) || in_key_order(query) && !filters(query);
-            let enough = if ends_early { enough } else { usize::MAX };
-            let keys = view.iter(state, None).filter(passing).take(enough);
-            let mut keys: Vec<_> = keys.cloned().collect();
-            if !is_ascending(query) {
-                sort(&mut keys, query.sort_order, query.sort_target);
-            }
-            keys
+    if let Some(keys) = view.descending(state).filter(|_| by_key_down) {
+        answer.keys = keys.filter(passing).take(enough).cloned().collect();
+    } else {
+        // With a target and no order, etcd too takes the first by key, and sorts only them.
+        let ends_early = is_ascending(query) || in_key_order(query) && !filters(query);
+        let enough = if ends_early { enough } else { usize::MAX };
+        answer.keys = view.iter(state, None).filter(passing).take(enough).cloned().collect();
+        if !is_ascending(query) {
+            sort(&mut answer.keys, query.sort_order, query.sort_target);
         }
-    };
+    }
     answer.more = answer.keys.len() > limit;
     answer.keys.truncate(limit);
     Ok(answer)

@@ -20,7 +20,7 @@ fn scene() -> Scene {
 }
 
 fn sorted(sort_order: SortOrder, sort_target: SortTarget, limit: i64) -> V3Range {
-    V3Range { sort_order, sort_target, limit, ..query("a..") }
+    V3Range { limit, sort_order, sort_target, ..query("a..") }
 }
 
 #[test]
