@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub mod answer;
+mod aside;
 pub mod body;
 pub mod cors;
 pub mod drain;

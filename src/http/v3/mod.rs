@@ -57,6 +57,7 @@ mod lease;
     reason = "not there yet"
 )]
 mod lock;
+mod long;
 #[allow(
     missing_docs,
     clippy::unused_async,
@@ -67,6 +68,7 @@ mod lock;
 mod maintenance;
 pub mod methods;
 pub mod pb;
+mod range_stream;
 #[allow(
     missing_docs,
     clippy::unused_async,
