@@ -42,6 +42,7 @@ pub async fn change<E: Display>(
     let changed = async {
         is_wise(doors, &change)?;
         is_valid(doors, &change, read_index).await?;
+        let change = change.limited(doors.settings.max_learners as u64);
         match propose(Command::Members(change)).await.map_err(Refusal::Log)? {
             Applied::Members(result) => result.map_err(Refusal::Invalid),
             applied => unreachable!("a change of members is answered as one, not by {applied:?}"),
@@ -57,7 +58,8 @@ pub async fn change<E: Display>(
 /// The change that adds a member, with an id that was never used.
 pub fn addition(peer_urls: Vec<String>, learner: bool) -> MemberChange {
     let seconds = wall_clock().0 / 1_000_000_000;
-    MemberChange::Add { id: identity::added_member_id(&peer_urls, seconds), peer_urls, learner }
+    let id = identity::added_member_id(&peer_urls, seconds);
+    MemberChange::Add { id, peer_urls, learner, learners_max: None }
 }
 
 /// What could do harm is refused by what this member sees now, as etcd does.

@@ -25,6 +25,7 @@ pub mod body;
 pub mod cors;
 pub mod drain;
 pub mod framing;
+pub mod gateway;
 pub mod grpc;
 pub mod here;
 pub mod host_names;
@@ -34,6 +35,7 @@ pub mod membership;
 pub mod opening;
 pub mod path;
 pub mod peer;
+pub mod plain;
 pub mod probes;
 pub mod quota;
 pub mod route;
@@ -43,6 +45,7 @@ pub mod service;
 pub mod stream;
 pub mod v2;
 pub mod v3;
+mod wire;
 
 /// All that a handler may reach: shared by all workers.
 pub struct Doors {
@@ -64,10 +67,14 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// `--quota-backend-bytes` at work.
     pub quota: quota::Quota,
+    /// What is counted of RPCs.
+    pub grpc: grpc::figures::GrpcFigures,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.
     pub telemetry: Option<Telemetry>,
+    /// The certificates of the client port, if it has any.
+    pub certificates: Option<server::Tls>,
     /// Tells parked watches that the member shuts down; given by [`server::HttpServer`] on its drain.
     pub drain: drain::DrainSignal,
 }
@@ -98,6 +105,8 @@ pub struct DoorSettings {
     pub quota_auto_disarm: bool,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
+    /// `--enable-grpc-gateway`: whether `/v3` is there as JSON.
+    pub enable_gateway: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.
     pub host_whitelist: Vec<String>,
     /// HTTP/2 and gRPC.

@@ -26,8 +26,9 @@ use callboard::{
     http::{
         DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
+        grpc::figures::GrpcFigures,
         quota::Quota,
-        server::{Drain, HttpServer, ServerSettings, Start},
+        server::{Drain, HttpServer, Listening, ServerSettings, Start},
     },
     metrics::Metrics,
     published::{Identity, Published},
@@ -156,6 +157,7 @@ impl Member {
                 watch_capacity: sizes.watch_capacity,
                 cors: urls("*"),
                 enable_v2: true,
+                enable_gateway: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
                 quota_auto_disarm: true,
@@ -168,6 +170,8 @@ impl Member {
                 start_time: NOW,
             },
             telemetry: None,
+            certificates: None,
+            grpc: GrpcFigures::new(false),
             drain: DrainSignal::default(),
         });
         let settings = ServerSettings { workers: 2, ..ServerSettings::default() };
@@ -175,7 +179,11 @@ impl Member {
         let listen = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let (client, probe) = (listen(), listen());
         let (clients, probes) = (client.local_addr().unwrap(), probe.local_addr().unwrap());
-        let start = Start { clients: vec![client], probes: vec![probe] };
+        let start = Start {
+            clients: vec![Listening::plain(client)],
+            http: Vec::new(),
+            probes: vec![Listening::plain(probe)],
+        };
         http.send(start).await.expect("an actor").expect("a server");
         Member { doors, clients, probes, hold, http }
     }

@@ -164,7 +164,7 @@ async fn change(doors: &Doors, change: MemberChange) -> Answer {
     );
     match asked.await {
         Ok(()) => match change {
-            MemberChange::Add { id, peer_urls, learner } => {
+            MemberChange::Add { id, peer_urls, learner, .. } => {
                 let (name, client_urls) = (String::new(), Vec::new());
                 let added = Member { id, name, peer_urls, client_urls, learner };
                 let mut body = Vec::new();
