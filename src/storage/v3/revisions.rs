@@ -67,6 +67,8 @@ fn compacted_rows(state: &State, at: Revision) -> Vec<KeyRecord> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::{
         command::{V3Command, V3DeleteRange, V3Op, V3Put, V3RequestOp, V3Txn},
@@ -83,7 +85,7 @@ mod tests {
         let at = revisions(state, revision, |row| {
             let key = row.record.key().escape_ascii();
             let deleted = if row.deleted { "-" } else { "" };
-            rows += &format!("{}.{}{deleted}{key} ", row.revision, row.sub);
+            _ = write!(rows, "{}.{}{deleted}{key} ", row.revision, row.sub);
         });
         at.map_or_else(|error| error.to_string(), |at| format!("{rows}@{at}"))
     }
