@@ -66,13 +66,6 @@ mod lock;
 mod maintenance;
 pub mod methods;
 pub mod pb;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod watch;
 
 /// The RPCs. Cheap to clone.
@@ -116,7 +109,6 @@ impl Services {
     }
 
     /// The header of an answer as of now.
-    #[allow(dead_code, reason = "for the services to come")]
     fn header_now(&self) -> Option<ResponseHeader> {
         self.header(self.doors.published.state.load().revision)
     }
