@@ -39,6 +39,7 @@ use crate::{
             compactor::Compactor,
             host::{Meet, Pace, Store},
             role::Role as StoreRole,
+            watch_line::{Mark, SubscribeRange},
         },
         wal_writer::{self, Control, WalFigures, role::Role as WalRole},
     },
@@ -425,6 +426,11 @@ impl Core {
                 self.store.clone().recipient(),
                 Arc::clone(&self.store_gauge),
             ),
+            subscribe_range: Mailbox::<SubscribeRange>::new(
+                self.store.clone().recipient(),
+                Arc::clone(&self.store_gauge),
+            ),
+            mark: self.store.clone().recipient::<Mark>(),
             cancel: self.store.clone().recipient::<Cancel>(),
             published: Arc::clone(&self.published),
             stats: Arc::clone(&self.stats),
@@ -436,6 +442,7 @@ impl Core {
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
                 watch_capacity: config.mailbox.watch,
+                watch_progress_interval: config.watch_progress_notify_interval,
                 cors: config.cors.clone(),
                 enable_v2: config.enable_v2,
                 enable_gateway: config.enable_grpc_gateway,

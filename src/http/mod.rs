@@ -12,7 +12,10 @@ use crate::{
     actors::{
         mailbox::Mailbox,
         raft_node::{Propose, ReadIndex, Transfer},
-        store::{Cancel, Subscribe},
+        store::{
+            Cancel, Subscribe,
+            watch_line::{Mark, SubscribeRange},
+        },
     },
     metrics::Metrics,
     published::Published,
@@ -58,6 +61,10 @@ pub struct Doors {
     pub transfer: Recipient<Transfer>,
     /// Watches.
     pub subscribe: Mailbox<Subscribe>,
+    /// Watches of ranges of keys.
+    pub subscribe_range: Mailbox<SubscribeRange>,
+    /// How far they have been told.
+    pub mark: Recipient<Mark>,
     /// The end of watches.
     pub cancel: Recipient<Cancel>,
     /// What everyone may read.
@@ -87,6 +94,8 @@ pub struct DoorSettings {
     pub max_request_bytes: usize,
     /// `--mailbox-watch`: events that may wait for one streaming watcher before it falls back to history.
     pub watch_capacity: usize,
+    /// `--watch-progress-notify-interval`.
+    pub watch_progress_interval: Duration,
     /// `--cors`: allowed origins; `*` allows all, empty none.
     pub cors: Vec<String>,
     /// How long a write or a linearizable read may take before 300 `request timed out`.

@@ -69,13 +69,6 @@ mod maintenance;
 pub mod methods;
 pub mod pb;
 mod range_stream;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod watch;
 
 /// The RPCs. Cheap to clone.
@@ -119,7 +112,6 @@ impl Services {
     }
 
     /// The header of an answer as of now.
-    #[allow(dead_code, reason = "for the services to come")]
     fn header_now(&self) -> Option<ResponseHeader> {
         self.header(self.doors.published.state.load().revision)
     }
