@@ -421,7 +421,7 @@ impl Core {
                 Arc::clone(&self.raft_gauge),
             ),
             transfer: raft_node.recipient(),
-            quota: http::quota::Quota::default(),
+            quota: http::quota::Quota::new(config.quota_auto_disarm),
             subscribe: Mailbox::<Subscribe>::new(
                 self.store.clone().recipient(),
                 Arc::clone(&self.store_gauge),
@@ -448,7 +448,6 @@ impl Core {
                 enable_gateway: config.enable_grpc_gateway,
                 max_txn_ops: config.max_txn_ops as usize,
                 quota_backend_bytes: config.quota_backend_bytes,
-                quota_auto_disarm: config.quota_auto_disarm,
                 http2: http::Http2Settings {
                     max_concurrent_streams: config.max_concurrent_streams,
                     keepalive_min_time: config.grpc_keepalive_min_time,

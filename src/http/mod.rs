@@ -111,8 +111,6 @@ pub struct DoorSettings {
     pub max_txn_ops: usize,
     /// `--quota-backend-bytes`; none: no quota.
     pub quota_backend_bytes: Option<u64>,
-    /// `--quota-auto-disarm`: clear the alarm of this member when there is room again.
-    pub quota_auto_disarm: bool,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
     /// `--enable-grpc-gateway`: whether `/v3` is there as JSON.
