@@ -1,12 +1,14 @@
 //! The KV service. A read looks at published state; one that must be linearizable first waits for a read
 //! index. What writes goes through the log.
 
+use std::sync::Arc;
+
 use prost::Message as _;
 
 use super::{
     Caller, Services, check,
     convert::{self, range_response, txn_response},
-    error::{REQUEST_TOO_LARGE, RpcError},
+    error::{CORRUPT, REQUEST_TOO_LARGE, RpcError},
     long,
     pb::{
         KeyValue,
@@ -19,7 +21,11 @@ use super::{
 };
 use crate::{
     command::V3Op,
-    storage::v3::{self, V3Answer},
+    http::v2::keys::is_corrupt,
+    storage::{
+        mvcc::State,
+        v3::{self, V3Answer},
+    },
 };
 
 impl Services {
@@ -30,6 +36,7 @@ impl Services {
         request: RangeRequest,
     ) -> Result<RangeResponse, RpcError> {
         check::range(&request)?;
+        self.doors.metrics.mvcc_ranges.inc();
         let serializable = request.serializable;
         let query = convert::range(request);
         self.admit_range(caller, &query)?;
@@ -37,7 +44,7 @@ impl Services {
             self.read_index().await?;
             self.admit_range(caller, &query)?; // rights may have changed meanwhile
         }
-        let state = self.doors.published.state.load_full();
+        let state = self.state()?;
         let (work, header) = (v3::work(&state, &query), self.header(state.revision));
         let look = move || Ok(range_response(header, v3::range(&state, &query)?));
         long::look(work, look).await
@@ -75,6 +82,7 @@ impl Services {
     /// Does several things at once, if something compares.
     pub async fn txn(&self, caller: &Caller, request: TxnRequest) -> Result<TxnResponse, RpcError> {
         check::txn(&request, self.doors.settings.max_txn_ops)?;
+        self.doors.metrics.mvcc_txns.inc();
         let size = request.encoded_len();
         let serializable = is_serializable(&request);
         let txn = convert::txn(request)?;
@@ -89,7 +97,7 @@ impl Services {
             self.read_index().await?;
             self.admit_txn(caller, &txn)?; // rights may have changed meanwhile
         }
-        let state = self.doors.published.state.load_full();
+        let state = self.state()?;
         let (work, header) = (v3::read_work(&state, &txn), self.header(state.revision));
         let look = move || Ok(txn_response(header, v3::read_txn(&state, &txn)?));
         long::look(work, look).await
@@ -104,6 +112,12 @@ impl Services {
         let op = V3Op::Compact { revision: request.revision };
         let (revision, _) = self.change(caller, op).await?;
         Ok(CompactionResponse { header: self.header(revision) })
+    }
+
+    /// The published state, unless this member's data was found to differ from the others'.
+    pub(super) fn state(&self) -> Result<Arc<State>, RpcError> {
+        let state = self.doors.published.state.load_full();
+        if is_corrupt(&self.doors, &state) { Err(CORRUPT) } else { Ok(state) }
     }
 
     /// `--max-request-bytes`.

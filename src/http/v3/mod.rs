@@ -38,6 +38,7 @@ mod convert;
 )]
 mod election;
 pub mod error;
+mod hash;
 #[allow(clippy::unused_async, reason = "what takes long is to be done aside")]
 mod kv;
 #[allow(

@@ -54,7 +54,7 @@ impl Services {
             self.read_index().await?;
             self.admit_range(caller, &query)?; // rights may have changed meanwhile
         }
-        let state = self.doors.published.state.load_full();
+        let state = self.state()?;
         let header = self.header(state.revision);
         let gap = state.revision.0.saturating_sub(query.revision.max(0) as u64);
         let work = if query.revision <= 0 { 0 } else { gap as usize };

@@ -7,6 +7,7 @@ mod error;
 mod lease;
 mod past;
 mod range;
+mod revisions;
 #[cfg(test)]
 mod scene;
 mod txn;
@@ -15,4 +16,5 @@ pub use apply::{Changed, V3Answer, V3Applied, apply};
 pub use error::{AuthError, V3Error};
 pub use past::{View, revision_of};
 pub use range::{RangeAnswer, filters, in_key_order, limit_of, range, work};
+pub use revisions::{Revised, revisions};
 pub use txn::{OpAnswer, TxnAnswer, read_txn, read_work, writes};
