@@ -10,7 +10,7 @@ use std::{
 };
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, Opts, Registry, TextEncoder, core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder, core::Collector,
     process_collector::ProcessCollector,
 };
 
@@ -46,6 +46,16 @@ pub struct Metrics {
     pub snapshot_save_seconds: Histogram,
     /// Bytes of the snapshots saved.
     pub snapshot_bytes: IntCounter,
+    /// v3 watches; `/metrics` adds those of v2.
+    pub watchers: IntGauge,
+    /// Streams of v3 watches.
+    pub watch_streams: IntGauge,
+    /// v3 watches that are catching up from history.
+    pub slow_watchers: IntGauge,
+    /// Revisions on their way to v3 watches.
+    pub pending_events: IntGauge,
+    /// Revisions that v3 watches were told of.
+    pub watch_events: IntCounter,
     /// Answers of `/health` that were good.
     pub health_success: IntCounter,
     /// Answers of `/health` that were not.
@@ -120,6 +130,21 @@ impl Metrics {
             snapshot_bytes: add.counter(Opts::new(
                 "callboard_snapshot_bytes_total",
                 "Bytes of the snapshots saved.",
+            )),
+            watchers: IntGauge::new("watchers", "Part of a sum.").expect("a valid name"),
+            watch_streams: add
+                .gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams."),
+            slow_watchers: add.gauge(
+                "etcd_debugging_mvcc_slow_watcher_total",
+                "Total number of unsynced slow watchers.",
+            ),
+            pending_events: add.gauge(
+                "etcd_debugging_mvcc_pending_events_total",
+                "Total number of pending events to be sent.",
+            ),
+            watch_events: add.counter(Opts::new(
+                "etcd_debugging_mvcc_events_total",
+                "Total number of events sent by this member.",
             )),
             health_success: add.counter(Opts::new(
                 "etcd_server_health_success",
@@ -245,6 +270,12 @@ impl Adder<'_> {
         let counter = IntCounter::with_opts(opts).expect("a valid name");
         self.collector(Box::new(counter.clone()));
         counter
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        let gauge = IntGauge::new(name, help).expect("a valid name");
+        self.collector(Box::new(gauge.clone()));
+        gauge
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {

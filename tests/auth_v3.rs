@@ -288,6 +288,52 @@ fn rights_follow_what_is_touched_and_returned() {
 }
 
 #[test]
+fn a_watch_ends_with_its_right() {
+    let server = Server::start(&[CHEAP]);
+    let grpc = Grpc::connect(server.client_addr());
+    enable(&grpc);
+    let token = |name: &str| login(&grpc, name, &format!("pw-{name}")).unwrap();
+    let (bob, root) = (token("bob"), token("root"));
+    let create = |key: &str, end: &str| pb::WatchRequest {
+        request_union: Some(pb::watch_request::RequestUnion::CreateRequest(
+            pb::WatchCreateRequest {
+                key: key.to_owned().into(),
+                range_end: end.to_owned().into(),
+                ..pb::WatchCreateRequest::default()
+            },
+        )),
+    };
+    let mut watch = grpc.stream_with(&[("token", &bob)], "/etcdserverpb.Watch/Watch");
+    let mut next = |request: Option<pb::WatchRequest>| -> pb::WatchResponse {
+        if let Some(request) = request {
+            watch.send(&request);
+        }
+        watch.recv().unwrap().expect("the stream goes on")
+    };
+    const REASON: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+    for (key, end) in [("in/", "\0"), ("out", ""), ("\0", "\0")] {
+        let refused = next(Some(create(key, end)));
+        assert!(refused.created && refused.canceled && refused.watch_id == -1, "{refused:?}");
+        assert_eq!(refused.cancel_reason, REASON);
+    }
+    assert!(!next(Some(create("in/", "in0"))).canceled);
+    let put = put("in/k").encode_to_vec();
+    let put = || call(&grpc, Some(&root), "/etcdserverpb.KV/Put", &put).unwrap();
+    put();
+    assert_eq!(next(None).events.len(), 1);
+    // A change that is none of its business leaves it alone.
+    auth(&grpc, &root, "RoleAdd", &pb::AuthRoleAddRequest { name: "s".into() }).unwrap();
+    put();
+    assert_eq!(next(None).events.len(), 1);
+    let revoke = pb::AuthUserRevokeRoleRequest { name: "bob".into(), role: "r".into() };
+    auth(&grpc, &root, "UserRevokeRole", &revoke).unwrap();
+    put();
+    let last = next(None);
+    assert!(last.canceled && last.events.is_empty(), "{last:?}");
+    assert_eq!(last.cancel_reason, REASON);
+}
+
+#[test]
 fn users_outlive_a_restart_and_nothing_secret_is_written() {
     let mut server = Server::start(&[CHEAP]);
     let grpc = Grpc::connect(server.client_addr());

@@ -12,7 +12,10 @@ use crate::{
     actors::{
         mailbox::Mailbox,
         raft_node::{Propose, ReadIndex, Transfer},
-        store::{Cancel, Subscribe},
+        store::{
+            Cancel, Subscribe,
+            watch_line::{Mark, SubscribeRange},
+        },
     },
     metrics::Metrics,
     published::Published,
@@ -21,6 +24,7 @@ use crate::{
 };
 
 pub mod answer;
+mod aside;
 pub mod auth;
 pub mod body;
 pub mod cors;
@@ -58,6 +62,10 @@ pub struct Doors {
     pub transfer: Recipient<Transfer>,
     /// Watches.
     pub subscribe: Mailbox<Subscribe>,
+    /// Watches of ranges of keys.
+    pub subscribe_range: Mailbox<SubscribeRange>,
+    /// How far they have been told.
+    pub mark: Recipient<Mark>,
     /// The end of watches.
     pub cancel: Recipient<Cancel>,
     /// What everyone may read.
@@ -89,6 +97,8 @@ pub struct DoorSettings {
     pub max_request_bytes: usize,
     /// `--mailbox-watch`: events that may wait for one streaming watcher before it falls back to history.
     pub watch_capacity: usize,
+    /// `--watch-progress-notify-interval`.
+    pub watch_progress_interval: Duration,
     /// `--cors`: allowed origins; `*` allows all, empty none.
     pub cors: Vec<String>,
     /// How long a write or a linearizable read may take before 300 `request timed out`.
@@ -104,8 +114,6 @@ pub struct DoorSettings {
     pub max_txn_ops: usize,
     /// `--quota-backend-bytes`; none: no quota.
     pub quota_backend_bytes: Option<u64>,
-    /// `--quota-auto-disarm`: clear the alarm of this member when there is room again.
-    pub quota_auto_disarm: bool,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
     /// `--enable-grpc-gateway`: whether `/v3` is there as JSON.

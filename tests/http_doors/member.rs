@@ -99,6 +99,7 @@ pub struct Member {
 pub struct Sizes {
     pub request_bytes: usize,
     pub watch_capacity: usize,
+    pub watch_progress_interval: Duration,
     pub propose_capacity: usize,
     /// Whether the member has no vote.
     pub learner: bool,
@@ -106,7 +107,13 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Sizes { request_bytes: 1 << 20, watch_capacity: 64, propose_capacity: 64, learner: false }
+        Sizes {
+            request_bytes: 1 << 20,
+            watch_capacity: 64,
+            watch_progress_interval: Duration::from_mins(10),
+            propose_capacity: 64,
+            learner: false,
+        }
     }
 }
 
@@ -146,8 +153,10 @@ impl Member {
             propose: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
             read_index: Mailbox::new(log.clone().recipient(), raft_gauge),
             transfer: log.recipient(),
-            quota: Quota::default(),
-            subscribe: Mailbox::new(store.clone().recipient(), store_gauge),
+            quota: Quota::new(true),
+            subscribe: Mailbox::new(store.clone().recipient(), Arc::clone(&store_gauge)),
+            subscribe_range: Mailbox::new(store.clone().recipient(), store_gauge),
+            mark: store.clone().recipient(),
             cancel: store.recipient(),
             published,
             stats,
@@ -156,12 +165,12 @@ impl Member {
             settings: DoorSettings {
                 max_request_bytes: sizes.request_bytes,
                 watch_capacity: sizes.watch_capacity,
+                watch_progress_interval: sizes.watch_progress_interval,
                 cors: urls("*"),
                 enable_v2: true,
                 enable_gateway: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
-                quota_auto_disarm: true,
                 http2: Http2Settings::default(),
                 host_whitelist: urls("*"),
                 request_timeout: Duration::from_secs(2),

@@ -88,7 +88,7 @@ const ROWS: &[Row] = &[
         "GET",
         "/v2/auth/users",
         501,
-        r#"{"message":"authentication is not supported by this version"}"#,
+        r#"{"message":"users and roles are managed over v3 in this version"}"#,
         ("Allow", None),
     ),
     ("GET", "/health", 200, r#"{"health":"true","reason":""}"#, ("Allow", None)),

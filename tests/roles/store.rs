@@ -205,6 +205,9 @@ impl StorePlayer {
             Effect::Applied(index) => format!("applied {index}"),
             Effect::Subscribed(id, Ok(())) => format!("{} subscribed", name(id)),
             Effect::Subscribed(id, Err(error)) => format!("{} refused: {error}", name(id)),
+            Effect::RangeSubscribed(id, Ok(())) => format!("{} subscribed", name(id)),
+            Effect::RangeSubscribed(id, Err(error)) => format!("{} refused: {error}", name(id)),
+            Effect::Tell(shared, ids) => format!("tell {ids:?} of {}", shared.record.revision),
             Effect::Deliver(event, ids) => {
                 let names: Vec<_> = ids.iter().map(name).collect();
                 format!("tell {} {}", names.join(", "), shared(event))

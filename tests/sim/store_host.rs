@@ -130,6 +130,8 @@ impl World {
             }
             Effect::Propose(command) => self.put_raft(m, run, RaftIn::Propose(command, None)),
             Effect::Digest(_) | Effect::Count(_) | Effect::Login { .. } => {}
+            // Nobody watches ranges here.
+            Effect::RangeSubscribed(..) | Effect::Tell(..) => {}
         }
     }
 }

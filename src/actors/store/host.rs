@@ -13,6 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::{
     Cancel, Sink, Subscribe, SubscribeError, SubscriptionId,
     role::{Committed, Counted, Effect, Input, Role},
+    watch_line::{Mark, RangeRefused, SubscribeRange, WatchLine},
 };
 use crate::{
     actors::{
@@ -27,7 +28,10 @@ use crate::{
     metrics::Metrics,
     published::{Published, Session},
     storage::{
-        mvcc::{Applied, State, watch::SharedEvent},
+        mvcc::{
+            Applied, State,
+            watch::{SharedEvent, SharedRecord},
+        },
         v2_tree::stats::V2Stats,
     },
 };
@@ -87,6 +91,12 @@ impl Pace {
     }
 }
 
+/// A watch and the line that it shares with others.
+struct OnLine {
+    tag: u64,
+    line: Arc<WatchLine>,
+}
+
 /// See the head of the module.
 pub struct Store {
     role: Role,
@@ -97,6 +107,9 @@ pub struct Store {
     waiting: Waiting,
     subscribing: BTreeMap<SubscriptionId, (Reply<Result<SubscriptionId, SubscribeError>>, Sink)>,
     sinks: BTreeMap<SubscriptionId, Sink>,
+    subscribing_ranges:
+        BTreeMap<SubscriptionId, (Reply<Result<SubscriptionId, RangeRefused>>, OnLine)>,
+    lines: BTreeMap<SubscriptionId, OnLine>,
     next_subscription: u64,
 }
 
@@ -112,6 +125,8 @@ impl Store {
             waiting: Waiting::new(),
             subscribing: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            subscribing_ranges: BTreeMap::new(),
+            lines: BTreeMap::new(),
             next_subscription: 0,
         }
     }
@@ -156,6 +171,9 @@ impl Store {
             Effect::End(ids) => {
                 for id in ids {
                     self.sinks.remove(&id); // the owner goes on from history, or learns that it is gone
+                    if let Some(OnLine { tag, line }) = self.lines.remove(&id) {
+                        line.end(tag);
+                    }
                 }
                 self.count_watchers();
             }
@@ -164,6 +182,21 @@ impl Store {
                     self.deliver(id, &event);
                 }
                 self.count_watchers();
+            }
+            Effect::RangeSubscribed(id, result) => {
+                let Some((reply, line)) = self.subscribing_ranges.remove(&id) else { return };
+                if result.is_ok() {
+                    self.lines.insert(id, line);
+                }
+                if reply.send(result.map(|()| id)).is_err() {
+                    self.forget(id); // the caller has gone
+                }
+            }
+            Effect::Tell(record, ids) => {
+                self.pace.metrics.watch_events.inc_by(ids.len() as u64);
+                for id in ids {
+                    self.tell(id, &record);
+                }
             }
             Effect::Propose(command) => {
                 if let Some(meet) = &self.raft_node {
@@ -201,8 +234,17 @@ impl Store {
         }
     }
 
+    fn tell(&mut self, id: SubscriptionId, record: &Arc<SharedRecord>) {
+        let Some(OnLine { tag, line }) = self.lines.get(&id) else { return };
+        if !line.tell(*tag, record) {
+            line.end(*tag);
+            self.forget(id); // its owner goes on from history
+        }
+    }
+
     fn forget(&mut self, id: SubscriptionId) {
         self.sinks.remove(&id);
+        self.lines.remove(&id);
         self.feed(Input::Cancel(id));
         self.count_watchers();
     }
@@ -289,6 +331,26 @@ impl Handler<Ask<Subscribe>> for Store {
         self.subscribing.insert(id, (reply, sink));
         self.feed(Input::Subscribe { id, pattern, after, once });
         self.count_watchers();
+    }
+}
+
+impl Handler<Ask<SubscribeRange>> for Store {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<SubscribeRange>, _ctx: &mut Self::Context) {
+        let (SubscribeRange { keys, after, tag, line }, reply) = ask.take();
+        let id = SubscriptionId(self.next_subscription);
+        self.next_subscription += 1;
+        self.subscribing_ranges.insert(id, (reply, OnLine { tag, line }));
+        self.feed(Input::SubscribeRange { id, keys, after });
+    }
+}
+
+impl Handler<Mark> for Store {
+    type Result = ();
+
+    fn handle(&mut self, Mark(line): Mark, _ctx: &mut Self::Context) {
+        line.mark(self.role.state().revision);
     }
 }
 

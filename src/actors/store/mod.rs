@@ -5,8 +5,10 @@
 pub mod compactor;
 pub mod host;
 pub mod lessor;
+pub mod range_hub;
 pub mod role;
 pub mod watch_hub;
+pub mod watch_line;
 
 use std::sync::Arc;
 

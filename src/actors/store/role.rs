@@ -12,17 +12,20 @@ use super::{
     SubscribeError, SubscriptionId, TICKS_PER_SECOND,
     compactor::{Compactor, HistorySize},
     lessor::Lessor,
+    range_hub::RangeHub,
     watch_hub::WatchHub,
+    watch_line::RangeRefused,
 };
 use crate::{
     command::{
-        AlarmKind, AuthChange, Command, Proposal, ProposalId, TokenHash, V2Op, V3Command, V3Op,
+        AlarmKind, AuthChange, Command, KeyRange, Proposal, ProposalId, TokenHash, V2Op, V3Command,
+        V3Op,
     },
     storage::{
         mvcc::{
             Applied, LeaseChange, State,
             record::{LeaseRecord, RevisionRecord},
-            watch::{SharedEvent, WatchPattern},
+            watch::{SharedEvent, SharedRecord, WatchPattern},
         },
         v3::V3Applied,
     },
@@ -58,6 +61,15 @@ pub enum Input {
         /// One event only.
         once: bool,
     },
+    /// Someone wants to watch a range of keys.
+    SubscribeRange {
+        /// A fresh id.
+        id: SubscriptionId,
+        /// Which keys.
+        keys: KeyRange,
+        /// Only revisions after this one.
+        after: Revision,
+    },
     /// Nobody listens any more.
     Cancel(SubscriptionId),
     /// A tenth of a second has passed.
@@ -83,6 +95,10 @@ pub enum Effect {
     End(Vec<SubscriptionId>),
     /// Hand an event to watchers.
     Deliver(Arc<SharedEvent>, Vec<SubscriptionId>),
+    /// Answer a subscriber of a range.
+    RangeSubscribed(SubscriptionId, Result<(), RangeRefused>),
+    /// Tell watchers of ranges of a revision.
+    Tell(Arc<SharedRecord>, Vec<SubscriptionId>),
     /// Put this through the log; the answer does not matter.
     Propose(Command),
     /// Digest this state, for the comparison with the other members'.
@@ -117,6 +133,7 @@ pub struct Role {
     member: MemberId,
     state: State,
     hub: WatchHub,
+    ranges: RangeHub,
     lessor: Lessor,
     compactor: Compactor,
 }
@@ -124,6 +141,10 @@ pub struct Role {
 /// Compacted revisions that are freed with each tick, beside those that each batch frees. Each costs a
 /// few misses of the cache: half a millisecond's work.
 const FREE_PER_TICK: usize = 500;
+
+/// Revisions that are read from history for one who subscribes to a range; who is farther behind reads
+/// it for itself.
+const REPLAY_MAX: u64 = 256;
 
 impl Role {
     /// Starts from `state`. `now` tells how much of each lease is left; a clock that was set back
@@ -134,7 +155,14 @@ impl Role {
             let left_ticks = left_nanos.div_ceil(1_000_000_000 / TICKS_PER_SECOND);
             left_ticks.min(lease.ttl.saturating_mul(TICKS_PER_SECOND))
         });
-        Role { member, state, hub: WatchHub::default(), lessor, compactor }
+        Role {
+            member,
+            state,
+            hub: WatchHub::default(),
+            ranges: RangeHub::default(),
+            lessor,
+            compactor,
+        }
     }
 
     /// The state as it is now.
@@ -142,7 +170,7 @@ impl Role {
         &self.state
     }
 
-    /// How many watch.
+    /// How many watch paths.
     pub fn watchers(&self) -> usize {
         self.hub.len()
     }
@@ -155,8 +183,10 @@ impl Role {
             Input::Subscribe { id, pattern, after, once } => {
                 self.subscribe(id, pattern, after, once)
             }
+            Input::SubscribeRange { id, keys, after } => self.subscribe_range(id, keys, after),
             Input::Cancel(id) => {
                 self.hub.remove(id);
+                self.ranges.remove(id);
                 Vec::new()
             }
             Input::Tick { leads } => self.tick(leads),
@@ -207,12 +237,10 @@ impl Role {
         }
         effects.push(Effect::Applied(self.state.applied_index));
         if self.is_corrupt() {
-            effects.push(Effect::End(self.hub.clear()));
+            effects.push(self.end_all());
         }
         for record in records {
-            for (part, ids) in self.hub.notify(&record) {
-                effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(&record), part), ids));
-            }
+            self.notify(&record, &mut effects);
         }
         self.state.free_compacted(2 * entries.len() + 16);
         effects
@@ -237,15 +265,30 @@ impl Role {
         });
         let mut effects = vec![Effect::Publish, Effect::Applied(self.state.applied_index)];
         if self.state.compacted > before.revision || self.is_corrupt() {
-            effects.push(Effect::End(self.hub.clear()));
+            effects.push(self.end_all());
             return effects;
         }
-        for record in self.state.history_from(before.revision.next()) {
-            for (part, ids) in self.hub.notify(record) {
-                effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(record), part), ids));
-            }
+        let state = self.state.clone();
+        for record in state.history_from(before.revision.next()) {
+            self.notify(record, &mut effects);
         }
         effects
+    }
+
+    fn notify(&mut self, record: &Arc<RevisionRecord>, effects: &mut Vec<Effect>) {
+        for (part, ids) in self.hub.notify(record) {
+            effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(record), part), ids));
+        }
+        let ids = self.ranges.notify(record);
+        if !ids.is_empty() {
+            effects.push(Effect::Tell(SharedRecord::new(Arc::clone(record)), ids));
+        }
+    }
+
+    fn end_all(&mut self) -> Effect {
+        let mut ids = self.hub.clear();
+        ids.extend(self.ranges.clear());
+        Effect::End(ids)
     }
 
     /// Whether this member was found to hold other data than the others: nobody is told of it.
@@ -276,6 +319,33 @@ impl Role {
         if !served {
             self.hub.add(id, pattern, after.max(self.state.revision), once);
         }
+        effects
+    }
+
+    fn subscribe_range(
+        &mut self,
+        id: SubscriptionId,
+        keys: KeyRange,
+        after: Revision,
+    ) -> Vec<Effect> {
+        let behind = self.state.revision.0.saturating_sub(after.0);
+        let refused = if self.is_corrupt() {
+            Some(RangeRefused::Corrupt)
+        } else if after < self.state.compacted || behind > REPLAY_MAX {
+            Some(RangeRefused::Behind)
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            return vec![Effect::RangeSubscribed(id, Err(refused))];
+        }
+        let mut effects = vec![Effect::RangeSubscribed(id, Ok(()))];
+        for record in self.state.history_from(after.next()) {
+            if record.changes.iter().any(|change| keys.contains(change.key())) {
+                effects.push(Effect::Tell(SharedRecord::new(Arc::clone(record)), vec![id]));
+            }
+        }
+        self.ranges.add(id, keys, after.max(self.state.revision));
         effects
     }
 

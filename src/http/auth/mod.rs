@@ -172,12 +172,12 @@ impl Gate {
             None => None,
         };
         let (cost, tried) = (self.bcrypt_cost, password.to_owned());
-        let looking = self.aside(move || match hash {
-            Some(PasswordHash(hash)) => bcrypt::verify(tried, &hash).unwrap_or(false),
-            None => {
-                _ = bcrypt::hash(tried, cost); // takes as long: who asks learns no names
-                false
+        let looking = self.aside(move || {
+            if let Some(PasswordHash(hash)) = hash {
+                return bcrypt::verify(tried, &hash).unwrap_or(false);
             }
+            _ = bcrypt::hash(tried, cost); // takes as long: who asks learns no names
+            false
         });
         match looking.await {
             Ok(true) => {

@@ -22,11 +22,10 @@ use crate::http::{
         Answers,
         error::{COMPACTED, Code, RpcError, STOPPED},
         pb::{
-            KeyValue,
+            Event, KeyValue,
             etcdserverpb::{
                 WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
             },
-            mvccpb::{Event, event::EventType},
         },
     },
 };
@@ -223,27 +222,24 @@ impl Feed {
 }
 
 fn revision_of(event: &Event) -> i64 {
-    event.kv.as_ref().map_or(0, |kv| kv.fields().mod_revision)
+    event.to_loose().kv.map_or(0, |kv| kv.fields().mod_revision)
 }
 
 fn name_of(event: &Event) -> &'static str {
-    match event.r#type() {
-        EventType::Put => "put",
-        EventType::Delete => "delete",
-    }
+    if event.is_delete() { "delete" } else { "put" }
 }
 
 /// The inside of its JSON object.
 fn push_event(out: &mut Vec<u8>, event: &Event) {
-    if let Some(fields) = event.kv.as_ref().map(KeyValue::fields) {
-        push_key_value(out, &fields, event.r#type() == EventType::Put);
+    if let Some(fields) = event.to_loose().kv.as_ref().map(KeyValue::fields) {
+        push_key_value(out, &fields, !event.is_delete());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::v3::pb::{Loose, etcdserverpb::ResponseHeader};
+    use crate::http::v3::pb::{Loose, LooseEvent, etcdserverpb::ResponseHeader};
 
     fn feed(list: bool) -> Feed {
         Feed {
@@ -255,20 +251,19 @@ mod tests {
         }
     }
 
-    fn event(name: EventType, key: &'static str, revision: i64) -> Event {
+    const PUT: i32 = 0;
+    const DELETE: i32 = 1;
+
+    fn event(kind: i32, key: &'static str, revision: i64) -> Event {
         let kv = Loose { key: key.into(), mod_revision: revision, ..Loose::default() };
         let kv = Some(KeyValue::Loose(Box::new(kv)));
-        Event { r#type: name.into(), kv, prev_kv: None }
+        Event::Loose(Box::new(LooseEvent { r#type: kind, kv, prev_kv: None }))
     }
 
     #[actix::test]
     async fn an_id_comes_with_the_last_event_of_its_revision() {
         let answer = WatchResponse {
-            events: vec![
-                event(EventType::Put, "/a", 2),
-                event(EventType::Delete, "/b", 2),
-                event(EventType::Put, "/c", 3),
-            ],
+            events: vec![event(PUT, "/a", 2), event(DELETE, "/b", 2), event(PUT, "/c", 3)],
             ..WatchResponse::default()
         };
         let put = "event: put\ndata: {\"key\":\"/a\",\"mod_revision\":2,\"value\":\"\"}\n\n";
@@ -283,7 +278,7 @@ mod tests {
     async fn what_is_listed_has_no_id_until_all_of_it_is_there() {
         let mut feed = feed(true);
         let listed = WatchResponse {
-            events: vec![event(EventType::Put, "/a", 9), event(EventType::Put, "/b", 4)],
+            events: vec![event(PUT, "/a", 9), event(PUT, "/b", 4)],
             ..WatchResponse::default()
         };
         assert!(!String::from_utf8_lossy(&feed.text(&listed)).contains("id:"));
@@ -292,10 +287,8 @@ mod tests {
             WatchResponse { header: Some(header), initial_done: true, ..WatchResponse::default() };
         let synced = "event: synced\nid: 9\ndata: {\"revision\":9}\n\n";
         assert_eq!(String::from_utf8_lossy(&feed.text(&done)), synced);
-        let later = WatchResponse {
-            events: vec![event(EventType::Put, "/a", 10)],
-            ..WatchResponse::default()
-        };
+        let later =
+            WatchResponse { events: vec![event(PUT, "/a", 10)], ..WatchResponse::default() };
         assert!(String::from_utf8_lossy(&feed.text(&later)).contains("id: 10\n"));
     }
 }

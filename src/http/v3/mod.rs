@@ -57,6 +57,7 @@ mod lease;
     reason = "not there yet"
 )]
 mod lock;
+mod long;
 #[allow(
     missing_docs,
     clippy::unused_async,
@@ -67,13 +68,7 @@ mod lock;
 mod maintenance;
 pub mod methods;
 pub mod pb;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
+mod range_stream;
 mod watch;
 
 /// The RPCs. Cheap to clone.
@@ -128,7 +123,6 @@ impl Services {
     }
 
     /// The header of an answer as of now.
-    #[allow(dead_code, reason = "for the services to come")]
     fn header_now(&self) -> Option<ResponseHeader> {
         self.header(self.doors.published.state.load().revision)
     }

@@ -265,3 +265,7 @@ pub(super) fn check_put(state: &State, put: &V3Put) -> Result<(), V3Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

@@ -8,9 +8,12 @@ use std::sync::Arc;
 
 use crate::{
     command::{self, KeyRange, V3Op, V3Range, V3Txn},
-    http::v3::{
-        Caller, Services,
-        error::{self, RpcError},
+    http::{
+        auth::Identity,
+        v3::{
+            Caller, Services,
+            error::{self, RpcError},
+        },
     },
     storage::{
         mvcc::{State, auth::Rights},
@@ -73,7 +76,6 @@ impl Services {
 
     /// Counts the changes of users and roles. What was admitted before a change must be asked again
     /// after it.
-    #[allow(dead_code, reason = "asked by the services of leases and watches")]
     pub(in crate::http) fn auth_revision(&self) -> u64 {
         let state = self.doors.published.state.load();
         state.auth().revision() << 1 | u64::from(state.auth().enabled())
@@ -117,13 +119,34 @@ impl Services {
     }
 
     /// Whether the caller may watch these keys: all of them, with what was there before.
-    #[allow(dead_code, reason = "asked by the services of leases and watches")]
     pub(in crate::http::v3) fn admit_watch(
         &self,
         caller: &Caller,
         keys: &KeyRange,
     ) -> Result<(), RpcError> {
         self.admit_read(caller, keys)
+    }
+
+    /// Who watches; none while authentication is off. A watch may outlive its token.
+    pub(in crate::http::v3) fn watcher(&self, caller: &Caller) -> Option<Identity> {
+        let standing = self.standing(caller).ok().flatten()?;
+        let auth_revision = standing.state.auth().revision();
+        Some(Identity { user: standing.user, auth_revision, pinned: false })
+    }
+
+    /// Whether one who was let watch these keys may still: asked when users or roles have changed.
+    pub(in crate::http::v3) fn still_may_watch(
+        &self,
+        watcher: Option<&Identity>,
+        keys: &KeyRange,
+    ) -> Result<(), RpcError> {
+        let state = self.doors.published.state.load();
+        if !state.auth().enabled() {
+            return Ok(());
+        }
+        let Identity { user, auth_revision, .. } = watcher.ok_or(error::USER_EMPTY)?;
+        let rights = state.auth().rights_of(user, *auth_revision);
+        Ok(v3::permits_read(rights.ok_or(error::INVALID_AUTH_TOKEN)?, keys)?)
     }
 
     fn admit_read(&self, caller: &Caller, keys: &KeyRange) -> Result<(), RpcError> {
@@ -145,7 +168,7 @@ impl Services {
     }
 
     /// Whether the caller may be told the keys of a lease.
-    #[allow(dead_code, reason = "asked by the services of leases and watches")]
+    #[allow(dead_code, reason = "asked by the service of leases")]
     pub(in crate::http::v3) fn admit_lease_keys(
         &self,
         caller: &Caller,
@@ -157,7 +180,7 @@ impl Services {
     }
 
     /// Whether the caller may be told all leases: those whose keys it may not read are some of them.
-    #[allow(dead_code, reason = "asked by the services of leases and watches")]
+    #[allow(dead_code, reason = "asked by the service of leases")]
     pub(in crate::http::v3) fn admit_lease_list(&self, caller: &Caller) -> Result<(), RpcError> {
         let Some(standing) = self.standing(caller)? else { return Ok(()) };
         let Standing { state, rights, .. } = standing.for_keys()?;
