@@ -46,6 +46,8 @@ pub struct Metrics {
     pub snapshot_save_seconds: Histogram,
     /// Bytes of the snapshots saved.
     pub snapshot_bytes: IntCounter,
+    /// v3 leases.
+    pub leases: LeaseMetrics,
     /// Answers of `/health` that were good.
     pub health_success: IntCounter,
     /// Answers of `/health` that were not.
@@ -53,6 +55,21 @@ pub struct Metrics {
     requests: Requests,
     registry: Registry,
     mailboxes: Mutex<Vec<Arc<Gauge>>>,
+}
+
+/// What happened to v3 leases.
+#[derive(Debug)]
+pub struct LeaseMetrics {
+    /// So many were granted.
+    pub granted: IntCounter,
+    /// So many went, by whatever cause.
+    pub revoked: IntCounter,
+    /// So often one was kept alive by this member's clock.
+    pub renewed: IntCounter,
+    /// So many ran out by this member's clock.
+    pub expired: IntCounter,
+    /// The TTLs that were granted.
+    pub ttl_seconds: Histogram,
 }
 
 /// `callboard_http_v2_requests_total`, one cell for each pair of labels.
@@ -109,6 +126,29 @@ impl Metrics {
                 "callboard_snapshot_bytes_total",
                 "Bytes of the snapshots saved.",
             )),
+            leases: LeaseMetrics {
+                granted: add.counter(Opts::new(
+                    "etcd_debugging_lease_granted_total",
+                    "The total number of granted leases.",
+                )),
+                revoked: add.counter(Opts::new(
+                    "etcd_debugging_lease_revoked_total",
+                    "The total number of revoked leases.",
+                )),
+                renewed: add.counter(Opts::new(
+                    "etcd_debugging_lease_renewed_total",
+                    "The number of renewed leases seen by the leader.",
+                )),
+                expired: add.counter(Opts::new(
+                    "etcd_debugging_server_lease_expired_total",
+                    "The total number of expired leases.",
+                )),
+                ttl_seconds: add.histogram(
+                    "etcd_debugging_lease_ttl_total",
+                    "Bucketed histogram of lease TTLs.",
+                    powers_of_two(1.0, 24),
+                ),
+            },
             health_success: add.counter(Opts::new(
                 "etcd_server_health_success",
                 "The total number of successful health checks",

@@ -10,9 +10,10 @@ use actix::Recipient;
 
 use crate::{
     actors::{
+        lease_keeper::LeaseInquiry,
         mailbox::Mailbox,
         raft_node::{Propose, ReadIndex},
-        store::{Cancel, Subscribe},
+        store::{Cancel, LeasesByEnd, Subscribe},
     },
     metrics::Metrics,
     published::Published,
@@ -50,6 +51,10 @@ pub struct Doors {
     pub subscribe: Mailbox<Subscribe>,
     /// The end of watches.
     pub cancel: Recipient<Cancel>,
+    /// What only the leader knows of v3 leases.
+    pub leases: Mailbox<LeaseInquiry>,
+    /// The v3 leases as this member's clock orders them.
+    pub leases_by_end: Mailbox<LeasesByEnd>,
     /// What everyone may read.
     pub published: Arc<Published>,
     /// `/v2/stats/store`.

@@ -13,7 +13,7 @@ use raft::eraftpb::Message;
 use crate::{
     storage::mvcc::Membership,
     types::MemberId,
-    wire::{Forward, Refusal, StateHash},
+    wire::{Forward, LeaseAnswers, LeaseQuestions, Refusal, StateHash},
 };
 
 /// What RaftNode has for a peer.
@@ -27,6 +27,10 @@ pub enum Outgoing {
     Refusal(Refusal),
     /// The digest of the own state, for the leader.
     StateHash(StateHash),
+    /// Questions about leases, for the leader.
+    LeaseQuestions(LeaseQuestions),
+    /// Answers to a peer's questions about leases.
+    LeaseAnswers(LeaseAnswers),
     /// A snapshot is to be sent, and then this message, which carries its metadata. How it ended is told
     /// with [`super::raft_node::host::SnapshotSent`].
     Snapshot(Message),

@@ -18,7 +18,8 @@ use raft::eraftpb::{
 };
 
 pub use inbox::{
-    Contact, Digested, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer, Unreachable,
+    Contact, Digested, SendToPeer, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer,
+    Unreachable,
 };
 
 use super::{

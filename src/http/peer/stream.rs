@@ -17,7 +17,12 @@ use tracing::{info, warn};
 
 use super::PeerDoors;
 use crate::{
-    actors::{mailbox::Slot, peer::Incoming, raft_node::FromPeer},
+    actors::{
+        lease_keeper::{self, Said},
+        mailbox::Slot,
+        peer::Incoming,
+        raft_node::FromPeer,
+    },
     published::PeerFigures,
     types::MemberId,
     wire::{self, Decoder, PeerFrame, Standing, check},
@@ -144,6 +149,12 @@ impl Reading<'_> {
                 PeerFrame::StateHash(hash) => {
                     self.hand_over_when_possible(Incoming::StateHash(hash)).await;
                 }
+                PeerFrame::LeaseQuestions(questions) => {
+                    self.hand_to_leases(Said::Questions(questions)).await;
+                }
+                PeerFrame::LeaseAnswers(answers) => {
+                    self.hand_to_leases(Said::Answers(answers)).await;
+                }
                 PeerFrame::Pong { .. } => {
                     return Err("an answer to nothing".to_owned());
                 }
@@ -176,6 +187,19 @@ impl Reading<'_> {
     }
 
     async fn hand_over_when_possible(&self, what: Incoming) {
+        if let Some(slot) = self.place().await {
+            self.hand_over(what, slot);
+        }
+    }
+
+    /// Whoever asked asks again, should there be no place.
+    async fn hand_to_leases(&self, what: Said) {
+        if let Some(slot) = self.place().await {
+            self.doors.leases.do_send(lease_keeper::FromPeer { from: self.from, what, slot });
+        }
+    }
+
+    async fn place(&self) -> Option<Slot> {
         let place = async {
             loop {
                 match self.doors.gauge.take_slot() {
@@ -184,9 +208,7 @@ impl Reading<'_> {
                 }
             }
         };
-        if let Ok(slot) = timeout(PLACE_PATIENCE, place).await {
-            self.hand_over(what, slot);
-        }
+        timeout(PLACE_PATIENCE, place).await.ok()
     }
 
     fn hand_over(&self, what: Incoming, slot: Slot) {

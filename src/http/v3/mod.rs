@@ -29,32 +29,11 @@ mod check;
 mod cluster;
 mod consensus;
 mod convert;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod election;
 pub mod error;
 #[allow(clippy::unused_async, reason = "what takes long is to be done aside")]
 mod kv;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod lease;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod lock;
 #[allow(
     missing_docs,
@@ -66,6 +45,7 @@ mod lock;
 mod maintenance;
 pub mod methods;
 pub mod pb;
+mod session;
 #[allow(
     missing_docs,
     clippy::unused_async,
@@ -116,7 +96,6 @@ impl Services {
     }
 
     /// The header of an answer as of now.
-    #[allow(dead_code, reason = "for the services to come")]
     fn header_now(&self) -> Option<ResponseHeader> {
         self.header(self.doors.published.state.load().revision)
     }
