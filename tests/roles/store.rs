@@ -222,6 +222,7 @@ impl StorePlayer {
                 format!("count {} {}", &op[..end], if *worked { "done" } else { "refused" })
             }
             Effect::Count(Counted::Expired(count)) => format!("count {count} expired"),
+            Effect::Count(Counted::Lease(counted)) => format!("count a lease {counted:?}"),
         }
     }
 }
