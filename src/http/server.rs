@@ -6,21 +6,30 @@
 //! client does not read holds back only that client.
 
 use std::{
-    future::ready,
+    convert::Infallible,
     io,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use actix_http::HttpService;
-use actix_service::ServiceFactoryExt as _;
-use actix_web::dev::{Server, ServerHandle, ServiceFactory, fn_service};
+use actix_service::fn_factory;
+use actix_web::dev::{Server, ServerHandle, Service, ServiceFactory, fn_service};
 use tokio::net::TcpStream;
 use tracing::{info, warn};
 
-use super::{Doors, here::Here, route::Offer, service::DoorFactory, stream::ClientStream};
+use super::{
+    Doors,
+    grpc::{self, GrpcDoor},
+    here::Here,
+    opening::{self, Opened, Protocol},
+    route::Offer,
+    service::DoorFactory,
+    stream::ClientStream,
+};
 
 /// How long a client may take to send the head of its first request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -172,12 +181,37 @@ pub(super) fn connections(
             async move { doors.drain.given().await }
         })
         .h1(DoorFactory::new(Arc::clone(doors), offer));
-    fn_service(|tcp: TcpStream| {
-        _ = tcp.set_nodelay(true); // a connection without it works too
-        let peer = tcp.peer_addr().ok();
-        ready(Ok((ClientStream::new(tcp), peer)))
+    let doors = Arc::clone(doors);
+    fn_factory(move || {
+        let (http, doors) = (http.new_service(()), Arc::clone(&doors));
+        async move {
+            let http = Rc::new(http.await?);
+            let grpc = Rc::new(GrpcDoor::new(doors, offer));
+            Ok::<_, ()>(fn_service(move |tcp: TcpStream| {
+                serve(tcp, Rc::clone(&http), Rc::clone(&grpc))
+            }))
+        }
     })
-    .and_then(http)
+}
+
+/// Serves one connection, whatever it speaks, to its end.
+async fn serve<S>(tcp: TcpStream, http: Rc<S>, grpc: Rc<GrpcDoor>) -> Result<(), Infallible>
+where
+    S: Service<(ClientStream<Opened<TcpStream>>, Option<SocketAddr>)>,
+{
+    _ = tcp.set_nodelay(true); // a connection without it works too
+    let peer = tcp.peer_addr().ok();
+    let opening = tokio::select! {
+        opening = tokio::time::timeout(HEAD_TIMEOUT, opening::read(tcp)) => opening,
+        () = grpc.drained() => return Ok(()),
+    };
+    // How it ended concerns only the client.
+    match opening {
+        Ok(Ok((Protocol::Http2, io))) => grpc::server::serve(io, peer, grpc).await,
+        Ok(Ok((Protocol::Http1, io))) => _ = http.call((ClientStream::new(io), peer)).await,
+        Ok(Err(_)) | Err(_) => {} // it said nothing
+    }
+    Ok(())
 }
 
 impl Handler<Drain> for HttpServer {

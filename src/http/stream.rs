@@ -7,30 +7,27 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
 
 /// See the head of the module.
 #[derive(Debug)]
-pub struct ClientStream {
-    tcp: TcpStream,
+pub struct ClientStream<S> {
+    io: S,
     framing: Framing,
     /// Escaped, not yet read by the parser.
     escaped: Bytes,
 }
 
-impl ClientStream {
+impl<S> ClientStream<S> {
     /// At the beginning of a conversation.
-    pub fn new(tcp: TcpStream) -> ClientStream {
-        ClientStream { tcp, framing: Framing::default(), escaped: Bytes::new() }
+    pub fn new(io: S) -> ClientStream<S> {
+        ClientStream { io, framing: Framing::default(), escaped: Bytes::new() }
     }
 }
 
-impl AsyncRead for ClientStream {
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -39,7 +36,7 @@ impl AsyncRead for ClientStream {
         let this = &mut *self;
         if this.escaped.is_empty() {
             let before = buf.filled().len();
-            ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
             let Some(escaped) = this.framing.pass(&buf.filled()[before..]) else {
                 return Poll::Ready(Ok(()));
             };
@@ -53,20 +50,20 @@ impl AsyncRead for ClientStream {
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+        Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -1,0 +1,187 @@
+//! The way back to the client of one call: a head, messages, and trailers with gRPC's status; or, where
+//! there is no message, a head that is all of it.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
+
+use bytes::{Buf as _, Bytes};
+use h2::{SendStream, server::SendResponse};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::metadata::NoCall;
+use crate::http::v3::error::RpcError;
+
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// A message up to this length is handed on at once; a longer one waits for the client's flow control,
+/// piece by piece.
+const AT_ONCE_BYTES: usize = 16 * 1024;
+/// The pieces.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The client is gone, or gave the call up: there is nobody to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl From<h2::Error> for Gone {
+    fn from(_: h2::Error) -> Gone {
+        Gone
+    }
+}
+
+/// See the head of the module.
+pub struct Reply {
+    respond: SendResponse<Bytes>,
+    sending: Option<SendStream<Bytes>>,
+}
+
+impl Reply {
+    /// Before anything is sent.
+    pub fn new(respond: SendResponse<Bytes>) -> Reply {
+        Reply { respond, sending: None }
+    }
+
+    /// Ready when the client gave the call up, or its connection is lost.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        let reset = match &mut self.sending {
+            None => self.respond.poll_reset(cx),
+            Some(sending) => sending.poll_reset(cx),
+        };
+        reset.map(|_| Gone)
+    }
+
+    /// Sends a framed message, after the head if it is the first. `interrupted` is polled while the client
+    /// holds the message back; when it is ready, the rest is not sent.
+    pub async fn send<E: From<Gone>>(
+        &mut self,
+        mut message: Bytes,
+        mut interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
+    ) -> Result<(), E> {
+        let sending = self.sending().map_err(E::from)?;
+        if message.len() <= AT_ONCE_BYTES {
+            sending.reserve_capacity(message.len());
+            if sending.capacity() >= message.len() {
+                return sending.send_data(message, false).map_err(|_| Gone.into());
+            }
+        }
+        while message.has_remaining() {
+            sending.reserve_capacity(message.len().min(PIECE_BYTES));
+            let room = poll_fn(|cx| {
+                if let Poll::Ready(end) = interrupted(cx) {
+                    return Poll::Ready(Err(end));
+                }
+                match sending.capacity() {
+                    0 => match sending.poll_capacity(cx) {
+                        Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
+                        Poll::Ready(_) => Poll::Ready(Err(Gone.into())),
+                        Poll::Pending => Poll::Pending,
+                    },
+                    room => Poll::Ready(Ok(room)),
+                }
+            })
+            .await?;
+            let piece = message.split_to(room.min(message.len()));
+            sending.send_data(piece, false).map_err(|_| E::from(Gone))?;
+        }
+        Ok(())
+    }
+
+    fn sending(&mut self) -> Result<&mut SendStream<Bytes>, Gone> {
+        match &mut self.sending {
+            Some(sending) => Ok(sending),
+            none => Ok(none.insert(self.respond.send_response(head(StatusCode::OK), false)?)),
+        }
+    }
+
+    /// All went well.
+    pub fn finish(mut self) -> Result<(), Gone> {
+        let sending = self.sending()?;
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert(STATUS, HeaderValue::from_static("0"));
+        Ok(sending.send_trailers(trailers)?)
+    }
+
+    /// It ends with an error.
+    pub fn refuse(self, error: &RpcError) -> Result<(), Gone> {
+        self.refuse_with(StatusCode::OK, error)
+    }
+
+    /// It was none.
+    pub fn refuse_call(self, no_call: &NoCall) -> Result<(), Gone> {
+        self.refuse_with(no_call.status, &no_call.error)
+    }
+
+    fn refuse_with(mut self, status: StatusCode, error: &RpcError) -> Result<(), Gone> {
+        match &mut self.sending {
+            Some(sending) => {
+                let mut trailers = HeaderMap::with_capacity(2);
+                put_status(&mut trailers, error);
+                sending.send_trailers(trailers)?;
+            }
+            None => {
+                let mut head = head(status);
+                put_status(head.headers_mut(), error);
+                self.respond.send_response(head, true)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn head(status: StatusCode) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = status;
+    head.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+    head
+}
+
+fn put_status(headers: &mut HeaderMap, error: &RpcError) {
+    headers.insert(STATUS, HeaderValue::from(error.code as u16));
+    if let Ok(text) = HeaderValue::from_maybe_shared(Bytes::from(escaped(&error.message))) {
+        headers.insert(MESSAGE, text);
+    }
+}
+
+/// A text as gRPC wants it in a header: all but visible ASCII, and `%` itself, as `%XX`.
+fn escaped(text: &str) -> Vec<u8> {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (b' '..=b'~').contains(&byte) && byte != b'%' {
+            out.push(byte);
+        } else {
+            out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::v3::error::Code;
+
+    #[test]
+    fn texts_are_escaped() {
+        for (text, expected) in [
+            ("etcdserver: no leader", "etcdserver: no leader"),
+            ("100%", "100%25"),
+            ("ä\n\u{7f}", "%C3%A4%0A%7F"),
+            ("", ""),
+        ] {
+            assert_eq!(escaped(text), expected.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn codes_are_numbers() {
+        let mut headers = HeaderMap::new();
+        put_status(&mut headers, &RpcError::new(Code::Unauthenticated, "x"));
+        assert_eq!(headers[STATUS], "16");
+        assert_eq!(headers[MESSAGE], "x");
+    }
+}

@@ -1,0 +1,81 @@
+//! An HTTP/2 connection: its settings and limits, and a task for each of its requests.
+//!
+//! All tasks of a connection live on its thread. What they send in one turn is written together, by the
+//! task of the connection, which is woken once and runs behind them.
+
+use std::{future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{GrpcDoor, call};
+
+/// How long a client may take to send its settings.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a client may send ahead on one stream, and on all together: held in memory until it is read.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// What waits to be written, of one stream.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// The head of a request; tokens are the longest part of it.
+const HEAD_BYTES: u32 = 64 * 1024;
+/// Streams of one connection, whatever the settings allow: each costs memory.
+const STREAMS_MAX: u32 = 1 << 15;
+/// What small pieces may cost beside their bytes while they wait to be read, 256 bytes each: a client that
+/// sends a thousand small requests at once is a busy client.
+const PIECES_BYTES: usize = 4 * 1024 * 1024;
+/// Streams that a client may give up before they were even looked at.
+const HASTY_RESETS_MAX: usize = 100;
+
+/// Serves a connection to its end.
+pub async fn serve<S>(io: S, remote: Option<SocketAddr>, door: Rc<GrpcDoor>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let handshake = builder(&door).handshake::<_, Bytes>(io);
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => handshake,
+        () = door.drained() => return,
+    };
+    let Ok(Ok(connection)) = handshake else { return }; // it did not mean it
+    take(connection, remote, door).await;
+}
+
+fn builder(door: &GrpcDoor) -> Builder {
+    let settings = &door.doors.settings.http2;
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .data_frame_budget(PIECES_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEAD_BYTES)
+        .max_concurrent_streams(settings.max_concurrent_streams.min(STREAMS_MAX))
+        .max_pending_accept_reset_streams(HASTY_RESETS_MAX);
+    builder
+}
+
+/// Takes requests until the client hangs up or, once the member drains, all that were taken are answered.
+async fn take<S>(
+    mut connection: Connection<S, Bytes>,
+    remote: Option<SocketAddr>,
+    door: Rc<GrpcDoor>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut drained = pin!(door.drained());
+    let mut draining = false;
+    loop {
+        let next = poll_fn(|cx| {
+            if !draining && drained.as_mut().poll(cx).is_ready() {
+                draining = true;
+                connection.graceful_shutdown();
+            }
+            connection.poll_accept(cx)
+        });
+        // An error is the client's, and h2 has told it.
+        let Some(Ok((request, respond))) = next.await else { return };
+        actix::spawn(call::answer(Rc::clone(&door), remote, request, respond));
+    }
+}
