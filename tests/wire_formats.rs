@@ -326,9 +326,7 @@ fn heap_bytes(said: &PeerFrame) -> usize {
             forward.proposals.capacity() * size_of::<ForwardedProposal>()
         }
         PeerFrame::Refusal(refusal) => refusal.ids.capacity() * size_of::<ProposalId>(),
-        PeerFrame::LeaseQuestions(asked) => {
-            asked.questions.capacity() * size_of::<LeaseQuestion>()
-        }
+        PeerFrame::LeaseQuestions(asked) => asked.questions.capacity() * size_of::<LeaseQuestion>(),
         PeerFrame::LeaseAnswers(said) => said.answers.capacity() * size_of::<LeaseStanding>(),
         _ => 0,
     }

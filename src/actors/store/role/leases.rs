@@ -165,3 +165,7 @@ pub(super) fn lessor_of(state: &State, ticks_left: impl Fn(&LeaseRecord) -> u64)
     }
     lessor
 }
+
+#[cfg(test)]
+#[path = "leases_tests.rs"]
+mod tests;
