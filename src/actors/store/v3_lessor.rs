@@ -98,11 +98,6 @@ impl V3Lessor {
         }
     }
 
-    /// Whether this member leads in `term`, and its clock runs.
-    pub fn leads_in(&self, term: Term) -> bool {
-        self.leads && self.term == term
-    }
-
     /// From now on this member leads in `term`, with these leases: id, TTL, and the seconds to give them.
     /// If it led in this term before, it goes on: what it proposed in it may still come to pass.
     pub fn lead(&mut self, term: Term, leases: impl Iterator<Item = (LeaseId, u64, u64)>) {
@@ -261,7 +256,6 @@ mod tests {
         lessor.granted(ONE, 5);
         assert_eq!(next_due(&mut lessor), None);
         lessor.lead(Term(2), [(ONE, 5, 3)].into_iter());
-        assert!(lessor.leads_in(Term(2)) && !lessor.leads_in(Term(1)));
         let (ticks, due) = next_due(&mut lessor).unwrap();
         assert_eq!((ticks, due.term, due.ended), (32, Term(2), vec![ONE]));
         lessor.lead(Term(3), [(ONE, 5, 5)].into_iter());

@@ -28,10 +28,10 @@ impl Role {
         term: Term,
         questions: &[LeaseQuestion],
     ) -> Option<Vec<LeaseAnswer>> {
-        self.lead_leases(term);
-        if !self.v3_lessor.leads_in(term) {
+        if self.state.applied_term != term {
             return None;
         }
+        self.lead_leases(term);
         Some(questions.iter().map(|&question| self.ask_lease(question)).collect())
     }
 
