@@ -10,12 +10,13 @@ mod boot;
 mod clocks;
 mod force_new_cluster;
 mod leases;
+mod listening;
 mod peering;
 mod publish;
 mod signals;
 
 use std::{
-    net::{TcpListener, ToSocketAddrs},
+    net::TcpListener,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -49,7 +50,7 @@ use crate::{
     config::{AutoCompaction, Config},
     http::{
         self, DoorSettings, Doors,
-        server::{HttpServer, ServerSettings},
+        server::{HttpServer, ServerSettings, Tls},
     },
     metrics::Metrics,
     published::Published,
@@ -83,6 +84,9 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
+    /// A certificate, a key or a list of authorities is missing, or not what it should be.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// The `raft` crate refused what it was given.
     #[error("raft: {0}")]
     Raft(#[from] raft::Error),
@@ -153,12 +157,14 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     if opened.recovered.state.membership().removed().contains(&opened.identity.member_id) {
         return Err(RunError::Removed);
     }
-    let client_listeners = listen("listen-client-urls", &config.listen_client_urls)?;
-    let metrics_listeners = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
+    let certificates = listening::Certificates::read(config)?;
+    let clients = certificates.listen("listen-client-urls", &config.listen_client_urls)?;
+    let probes = certificates.listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
-    let peer_listeners = listen("listen-peer-urls", &config.listen_peer_urls)?;
+    let peer_listeners = listening::listen("listen-peer-urls", &config.listen_peer_urls)?;
+    certificates.look_after().map_err(system("listening for signals"))?;
     let core = Core::start(config, &disk, opened, &metrics, peer_listeners)?;
-    let doors = Arc::new(core.doors(config, telemetry));
+    let doors = Arc::new(core.doors(config, telemetry, certificates.current()));
     let publishing =
         publish::publish(config, &core.published, core.raft_node.clone(), &core.raft_gauge);
     tokio::pin!(publishing);
@@ -184,7 +190,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
             HttpServer::new(doors, settings)
         })
     };
-    let start = http::server::Start { clients: client_listeners, probes: metrics_listeners };
+    let start = http::server::Start { clients, probes };
     server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
     if !ready {
         tracing::warn!("no quorum yet: serving what needs none");
@@ -217,28 +223,6 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
 
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
     move |error| RunError::System { what, error }
-}
-
-fn listen(
-    setting: &'static str,
-    urls: &[crate::config::Url],
-) -> Result<Vec<TcpListener>, RunError> {
-    let open = |url: &crate::config::Url| {
-        bind(url.address()).map_err(|error| RunError::Listen {
-            setting,
-            url: url.as_str().to_owned(),
-            error,
-        })
-    };
-    urls.iter().map(open).collect()
-}
-
-/// Listens on the first address of `host` that works, IPv4 before IPv6 as with etcd: `localhost` is
-/// 127.0.0.1 even where the system names `::1` first.
-fn bind(host: impl ToSocketAddrs) -> std::io::Result<TcpListener> {
-    let mut addresses: Vec<_> = host.to_socket_addrs()?.collect();
-    addresses.sort_unstable();
-    TcpListener::bind(&addresses[..])
 }
 
 /// Why a running member ends.
@@ -434,7 +418,7 @@ impl Core {
         })
     }
 
-    fn doors(&self, config: &Config, telemetry: Telemetry) -> Doors {
+    fn doors(&self, config: &Config, telemetry: Telemetry, certificates: Option<Tls>) -> Doors {
         let raft_node = self.raft_node.clone();
         Doors {
             propose: Mailbox::<Propose>::new(
@@ -459,6 +443,7 @@ impl Core {
             stats: Arc::clone(&self.stats),
             metrics: Arc::clone(&self.metrics),
             telemetry: Some(telemetry),
+            certificates,
             drain: http::drain::DrainSignal::default(),
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
@@ -564,20 +549,5 @@ fn retention(setting: AutoCompaction) -> Retention {
         AutoCompaction::Off => Retention::Off,
         AutoCompaction::Revisions(revisions) => Retention::Revisions(revisions),
         AutoCompaction::Period(period) => Retention::Seconds(period.as_secs().max(1)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-
-    use super::*;
-
-    #[test]
-    fn ipv4_is_listened_on_first() {
-        let host: [SocketAddr; 2] =
-            [(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into()];
-        let listener = bind(&host[..]).unwrap();
-        assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
     }
 }

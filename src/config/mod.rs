@@ -16,6 +16,7 @@ mod rules;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 mod values;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use self::error::{ConfigError, ExitStatus, Place};
 pub use self::rules::verify_bootstrap;
+pub use self::tls::PortTls;
 pub use self::url::{Scheme, Url, UrlError};
 pub use self::values::{format_duration, parse_duration};
 
@@ -128,6 +130,9 @@ pub struct Config {
     pub http_workers: usize,
     /// How often an idle watcher that asked for progress is told the revision.
     pub watch_progress_notify_interval: Duration,
+
+    /// TLS of the client port.
+    pub client_tls: PortTls,
 
     /// Origins that may call from a browser; `*` is all. Never empty.
     pub cors: Vec<String>,

@@ -42,6 +42,7 @@ pub mod service;
 pub mod stream;
 pub mod v2;
 pub mod v3;
+mod wire;
 
 /// All that a handler may reach: shared by all workers.
 pub struct Doors {
@@ -67,6 +68,8 @@ pub struct Doors {
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.
     pub telemetry: Option<Telemetry>,
+    /// The certificates of the client port, if it has any.
+    pub certificates: Option<server::Tls>,
     /// Tells parked watches that the member shuts down; given by [`server::HttpServer`] on its drain.
     pub drain: drain::DrainSignal,
 }

@@ -21,6 +21,7 @@ pub fn metrics(doors: &Doors) -> Answer {
     peers(&mut page, &doors.published);
     store(&mut page, doors);
     mailboxes(&mut page, &doors.metrics.mailboxes());
+    certificates(&mut page, doors);
     files(&mut page);
     answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.0)
 }
@@ -262,6 +263,26 @@ fn store(page: &mut Page, doors: &Doors) {
     }
 }
 
+fn certificates(page: &mut Page, doors: &Doors) {
+    let Some(certificates) = &doors.certificates else { return };
+    let figures = &certificates.figures;
+    page.gauge(
+        "callboard_tls_certificate_not_after_seconds",
+        "When the certificate of the client port ends, in Unix seconds.",
+        figures.not_after.load(Ordering::Relaxed).max(0).unsigned_abs(),
+    );
+    page.counter(
+        "callboard_tls_reloads_total",
+        "How often changed certificates were taken.",
+        figures.reloads.load(Ordering::Relaxed),
+    );
+    page.counter(
+        "callboard_tls_reload_failures_total",
+        "How often changed certificates were refused; those from before go on.",
+        figures.refusals.load(Ordering::Relaxed),
+    );
+}
+
 fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {
     page.head("callboard_mailbox_depth", "Questions that wait in the mailbox now.", "gauge");
     for gauge in gauges {
@@ -271,6 +292,13 @@ fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {
     for gauge in gauges {
         let capacity = gauge.capacity() as u64;
         page.labelled("callboard_mailbox_capacity", "mailbox", gauge.name(), capacity);
+    }
+    let name = "callboard_mailbox_bytes";
+    page.head(name, "Bytes that wait in the mailbox now, where they are counted.", "gauge");
+    for gauge in gauges {
+        if let Some(bytes) = gauge.bytes() {
+            page.labelled(name, "mailbox", gauge.name(), bytes as u64);
+        }
     }
     let name = "callboard_mailbox_rejected_total";
     page.head(name, "Questions turned away because the mailbox was full.", "counter");

@@ -192,6 +192,9 @@ const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 
 /// What RaftNode's role starts from.
 pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
+    let catch_up_entries = config.snapshot_catchup_entries;
+    let has_peers = recovered.state.members().len() > 1;
+    let recent = recovered.recent.last(if has_peers { catch_up_entries as usize } else { 0 });
     let hard = recovered.hard_state;
     let hard_state = eraftpb::HardState {
         term: hard.term.0,
@@ -207,13 +210,13 @@ pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
         promote_learners: config.promote_learners,
         proposal_ticks: proposal_ticks(config),
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX.max(4 * config.max_request_bytes),
-        catch_up_entries: config.snapshot_catchup_entries,
+        catch_up_entries,
         seed: rand::random(),
         applied: recovered.state.applied_index,
-        applied_term: recovered.state.applied_term,
+        before: recent.after,
         hard_state,
         membership: Arc::clone(recovered.state.membership()),
-        entries: recovered.entries.into_iter().map(to_raft).collect(),
+        entries: recent.entries.into_iter().chain(recovered.entries).map(to_raft).collect(),
     }
 }
 

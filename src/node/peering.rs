@@ -18,6 +18,7 @@ use crate::{
         lease_keeper,
         mailbox::Gauge,
         peer::{
+            WAITING_BYTES_MAX,
             peers::{Peers, PeersWiring},
             role::Pace,
             snapshot_sender::{self, SnapshotSender},
@@ -66,7 +67,7 @@ impl Peering {
         metrics: &Metrics,
     ) -> Peering {
         let gauge = |name, capacity| {
-            let gauge = Gauge::new(name, capacity);
+            let gauge = Gauge::of_bytes(name, capacity, WAITING_BYTES_MAX);
             metrics.register_mailbox(Arc::clone(&gauge));
             gauge
         };
@@ -111,11 +112,11 @@ impl Peering {
             bytes_read: AtomicU64::new(0),
         });
         let arbiter = self.arbiter();
-        let send_snapshot = move |to, urls, message| {
+        let send_snapshot = move |to, urls, message, wanted| {
             let sender = sender.clone();
             // False only when the arbiter has stopped, and then the process is ending.
             _ = arbiter.spawn(async move {
-                _ = sender.send(to, urls, message).await; // it reports by itself, however it ends
+                sender.send_while(to, urls, message, wanted).await;
             });
         };
         Peers::new(PeersWiring {

@@ -30,7 +30,7 @@ use callboard::{
     http::{
         DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
-        server::{Drain, HttpServer, ServerSettings, Start},
+        server::{Drain, HttpServer, Listening, ServerSettings, Start},
     },
     metrics::Metrics,
     published::{Identity, Published},
@@ -182,6 +182,7 @@ impl Member {
                 start_time: NOW,
             },
             telemetry: None,
+            certificates: None,
             drain: DrainSignal::default(),
         });
         let settings = ServerSettings { workers: 2, ..ServerSettings::default() };
@@ -189,7 +190,10 @@ impl Member {
         let listen = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let (client, probe) = (listen(), listen());
         let (clients, probes) = (client.local_addr().unwrap(), probe.local_addr().unwrap());
-        let start = Start { clients: vec![client], probes: vec![probe] };
+        let start = Start {
+            clients: vec![Listening::plain(client)],
+            probes: vec![Listening::plain(probe)],
+        };
         http.send(start).await.expect("an actor").expect("a server");
         Member { doors, clients, probes, hold, http }
     }

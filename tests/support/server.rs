@@ -90,10 +90,16 @@ impl Server {
 
     /// Starts the process and returns at once.
     pub fn spawn(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    /// The same with further flags, for this start alone.
+    pub fn spawn_with(&mut self, flags: &[&str]) {
         assert!(self.child.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_callboard"))
             .args(&self.args)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -58,3 +58,13 @@ pub enum Said {
     /// By the leader.
     Answers(LeaseAnswers),
 }
+
+impl Said {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Said::Questions(said) => size_of_val(&said.questions[..]),
+            Said::Answers(said) => size_of_val(&said.answers[..]),
+        }
+    }
+}

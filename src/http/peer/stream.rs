@@ -180,29 +180,29 @@ impl Reading<'_> {
         if self.raft.is_empty() {
             return;
         }
-        let messages = std::mem::take(&mut self.raft);
-        if let Ok(slot) = self.doors.gauge.take_slot() {
-            self.hand_over(Incoming::Raft(messages), slot);
+        let parcel = Incoming::Raft(std::mem::take(&mut self.raft));
+        if let Ok(slot) = self.doors.gauge.take_slot_for(parcel.bytes()) {
+            self.hand_over(parcel, slot);
         }
     }
 
     async fn hand_over_when_possible(&self, what: Incoming) {
-        if let Some(slot) = self.place().await {
+        if let Some(slot) = self.place(what.bytes()).await {
             self.hand_over(what, slot);
         }
     }
 
     /// Whoever asked asks again, should there be no place.
     async fn hand_to_leases(&self, what: Said) {
-        if let Some(slot) = self.place().await {
+        if let Some(slot) = self.place(what.bytes()).await {
             self.doors.leases.do_send(lease_keeper::FromPeer { from: self.from, what, slot });
         }
     }
 
-    async fn place(&self) -> Option<Slot> {
+    async fn place(&self, bytes: usize) -> Option<Slot> {
         let place = async {
             loop {
-                match self.doors.gauge.take_slot() {
+                match self.doors.gauge.take_slot_for(bytes) {
                     Ok(slot) => return slot,
                     Err(_) => sleep(PLACE_PAUSE).await,
                 }

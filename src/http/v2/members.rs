@@ -77,7 +77,7 @@ pub fn answer(doors: &Arc<Doors>, rest: &[u8], request: &mut Request) -> Routed 
         let asked = if method == Method::POST {
             let seconds = wall_clock().0 / 1_000_000_000;
             let id = identity::added_member_id(&peer_urls, seconds);
-            MemberChange::Add { id, peer_urls, learner }
+            MemberChange::Add { id, peer_urls, learner, learners_max: None }
         } else {
             MemberChange::Update { id: of, peer_urls }
         };
@@ -177,7 +177,7 @@ enum Refusal {
 async fn change(doors: &Doors, change: MemberChange) -> Answer {
     match try_change(doors, change.clone()).await {
         Ok(()) => match change {
-            MemberChange::Add { id, peer_urls, learner } => {
+            MemberChange::Add { id, peer_urls, learner, .. } => {
                 let (name, client_urls) = (String::new(), Vec::new());
                 let added = Member { id, name, peer_urls, client_urls, learner };
                 let mut body = Vec::new();
@@ -194,6 +194,7 @@ async fn change(doors: &Doors, change: MemberChange) -> Answer {
 async fn try_change(doors: &Doors, change: MemberChange) -> Result<(), Refusal> {
     is_wise(doors, &change)?;
     is_valid(doors, &change).await?;
+    let change = change.limited(doors.settings.max_learners as u64);
     match propose(doors, Command::Members(change)).await.map_err(Refusal::Log)? {
         Applied::Members(result) => result.map_err(Refusal::Invalid),
         applied => unreachable!("a change of members is answered as one, not by {applied:?}"),

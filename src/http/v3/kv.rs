@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     command::V3Op,
+    http::v2::keys::is_corrupt,
     storage::{
         mvcc::State,
         v3::{self, V3Answer},
@@ -115,6 +116,9 @@ impl Services {
         look: impl FnOnce(&State) -> Result<T, v3::V3Error> + Send + 'static,
     ) -> Result<T, RpcError> {
         let state = self.doors.published.state.load_full();
+        if is_corrupt(&self.doors, &state) {
+            return Err(v3::V3Error::Corrupt.into());
+        }
         Ok(look(&state)?)
     }
 
