@@ -213,6 +213,20 @@ pub enum V2Op {
     CompareAndDelete(V2Compare),
 }
 
+impl V2Op {
+    /// Whether it may need more space than there was: all that writes, but for what only keeps a node
+    /// alive.
+    pub fn takes_space(&self) -> bool {
+        match self {
+            V2Op::Create(_) | V2Op::CreateInOrder(_) => true,
+            V2Op::Set(write) | V2Op::Update(write) | V2Op::CompareAndSwap { write, .. } => {
+                !write.refresh
+            }
+            V2Op::Delete { .. } | V2Op::CompareAndDelete(_) => false,
+        }
+    }
+}
+
 /// The new content of a v2 node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct V2Write {

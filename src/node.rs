@@ -32,14 +32,14 @@ use crate::{
         lease_keeper::host::LeaseKeeper,
         mailbox::{Gauge, Mailbox, Reply},
         raft_node::{
-            Propose, ProposeError, ReadIndex,
-            host::{Digested, Persisted, RaftNode, SnapshotTaken, StopTaking, Transfer, Wiring},
+            Propose, ProposeError, ReadIndex, Transfer,
+            host::{Digested, Persisted, RaftNode, SnapshotTaken, StopTaking, Wiring},
             role::Role as RaftRole,
         },
         snapshotter::{self, host::Snapshotter, role::Policy},
         store::{
             Cancel, Subscribe,
-            compactor::{Compactor, Retention},
+            compactor::Compactor,
             host::{Meet, Pace, Store},
             role::Role as StoreRole,
         },
@@ -47,7 +47,7 @@ use crate::{
     },
     bootstrap::{self, Bootstrap, BootstrapError},
     clock::wall_clock,
-    config::{AutoCompaction, Config},
+    config::Config,
     http::{
         self, DoorSettings, Doors,
         server::{HttpServer, ServerSettings, Tls},
@@ -190,6 +190,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
             HttpServer::new(doors, settings)
         })
     };
+    core.arbiter.spawn(http::quota::guard(Arc::clone(&doors)));
     let start = http::server::Start { clients, probes };
     server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
     if !ready {
@@ -299,7 +300,8 @@ impl Core {
         wal_figures.snapshot_index.store(snapshot_index.0, Ordering::Release);
 
         let state = recovered.state.clone();
-        let compactor = Compactor::new(retention(config.auto_compaction), config.history_bytes_max);
+        let compactor =
+            Compactor::new(boot::retention(config.auto_compaction), config.history_bytes_max);
         let raft_role =
             RaftRole::new(boot::raft_boot(config, member, recovered), &boot::raft_logger())?;
         let store_role = StoreRole::new(member, state, compactor, wall_clock());
@@ -426,9 +428,11 @@ impl Core {
                 Arc::clone(&self.raft_gauge),
             ),
             read_index: Mailbox::<ReadIndex>::new(
-                raft_node.recipient(),
+                raft_node.clone().recipient(),
                 Arc::clone(&self.raft_gauge),
             ),
+            transfer: raft_node.recipient(),
+            quota: http::quota::Quota::default(),
             subscribe: Mailbox::<Subscribe>::new(
                 self.store.clone().recipient(),
                 Arc::clone(&self.store_gauge),
@@ -452,6 +456,7 @@ impl Core {
                 enable_v2: config.enable_v2,
                 max_txn_ops: config.max_txn_ops as usize,
                 quota_backend_bytes: config.quota_backend_bytes,
+                quota_auto_disarm: config.quota_auto_disarm,
                 http2: http::Http2Settings {
                     max_concurrent_streams: config.max_concurrent_streams,
                     keepalive_min_time: config.grpc_keepalive_min_time,
@@ -541,13 +546,5 @@ impl Core {
         });
         _ = joined.await;
         self.arbiter.stop();
-    }
-}
-
-fn retention(setting: AutoCompaction) -> Retention {
-    match setting {
-        AutoCompaction::Off => Retention::Off,
-        AutoCompaction::Revisions(revisions) => Retention::Revisions(revisions),
-        AutoCompaction::Period(period) => Retention::Seconds(period.as_secs().max(1)),
     }
 }

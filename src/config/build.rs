@@ -208,6 +208,7 @@ pub(super) fn build(
         wal_segment_bytes: givens.count("wal-segment-bytes")?,
         unsafe_no_fsync: givens.bool("unsafe-no-fsync")?,
         quota_backend_bytes: quota(givens, &mut notices)?,
+        quota_auto_disarm: givens.bool("quota-auto-disarm")?,
         auto_compaction: auto_compaction(givens, &mut notices)?,
         history_bytes_max: givens.count("history-bytes-max")?,
         max_request_bytes: givens.count("max-request-bytes")?,

@@ -104,6 +104,8 @@ pub struct Config {
     /// Bytes the keyspace may hold before writes are refused; `None` is no limit. etcd's 0 has
     /// become its 2 GiB here.
     pub quota_backend_bytes: Option<u64>,
+    /// Clear this member's alarm when there is room again.
+    pub quota_auto_disarm: bool,
     /// What is compacted without being asked (`auto-compaction-mode` and `-retention` together).
     pub auto_compaction: AutoCompaction,
     /// Bytes of superseded values that history may hold before it is compacted early.

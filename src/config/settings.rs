@@ -285,7 +285,9 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Storage, "wal-segment-bytes", Kind::Count(1_048_576, 4_294_967_296), "67108864",
         "Bytes a segment of the WAL is preallocated with.").ours(),
     setting(Section::Storage, "quota-backend-bytes", Kind::Signed, "0",
-        "Bytes of keys and values after which writes are refused; 0 is 2147483648 (2 GiB), negative is no limit.").later(GRPC).agree(),
+        "Bytes of keyspace and history, roughly, after which writes are refused until there is room again; 0 is 2147483648 (2 GiB), negative is no limit.").agree(),
+    setting(Section::Storage, "quota-auto-disarm", Kind::Bool, "true",
+        "Clear the NOSPACE alarm of this member by itself once less than nine tenths of the quota are used; with false it stays until it is disarmed.").ours(),
     setting(Section::Storage, "auto-compaction-mode", Kind::Text, "revision",
         "What auto-compaction-retention counts: revision (how many are kept) or periodic (how long). etcd's default is periodic; that holds here too when only the retention is set.").agree(),
     setting(Section::Storage, "auto-compaction-retention", Kind::Text, "100000",
@@ -518,9 +520,9 @@ pub const SETTINGS: &[Setting] = &[
         .not_yet("a prefix for v2 in the v3 keyspace (both are one keyspace here)"),
     setting(Section::WithoutEffect, "experimental-v3demo", Kind::Bool, "false", "2.3's switch for v3.").ignored("v3 needs no switch"),
     setting(Section::WithoutEffect, "experimental-enable-lease-checkpoint", Kind::Bool, "false", "Replicate how long leases have left.")
-        .ignored("expiry is decided when a lease is granted and travels in the log"),
+        .ignored("what long leases have left is always replicated, and kept"),
     setting(Section::WithoutEffect, "experimental-enable-lease-checkpoint-persist", Kind::Bool, "false", "Keep how long leases have left.")
-        .ignored("expiry is decided when a lease is granted and travels in the log"),
+        .ignored("what long leases have left is always replicated, and kept"),
     setting(Section::WithoutEffect, "next-cluster-version-compatible", Kind::Bool, "false", "A switch of 3.4's late versions.").ignored("etcd's mixed-version clusters do not exist here"),
     setting(Section::WithoutEffect, "cluster-active-size", Kind::Relic, "", "A relic.").ignored(RELIC),
     setting(Section::WithoutEffect, "cluster-remove-delay", Kind::Relic, "", "A relic.").ignored(RELIC),

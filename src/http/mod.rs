@@ -12,7 +12,7 @@ use crate::{
     actors::{
         lease_keeper::LeaseInquiry,
         mailbox::Mailbox,
-        raft_node::{Propose, ReadIndex},
+        raft_node::{Propose, ReadIndex, Transfer},
         store::{Cancel, LeasesByEnd, Subscribe},
     },
     metrics::Metrics,
@@ -31,10 +31,12 @@ pub mod here;
 pub mod host_names;
 pub mod json;
 pub mod log_level;
+pub mod membership;
 pub mod opening;
 pub mod path;
 pub mod peer;
 pub mod probes;
+pub mod quota;
 pub mod route;
 pub mod scrape;
 pub mod server;
@@ -50,6 +52,8 @@ pub struct Doors {
     pub propose: Mailbox<Propose>,
     /// Linearizable reads.
     pub read_index: Mailbox<ReadIndex>,
+    /// Handing on the lead.
+    pub transfer: Recipient<Transfer>,
     /// Watches.
     pub subscribe: Mailbox<Subscribe>,
     /// The end of watches.
@@ -64,6 +68,8 @@ pub struct Doors {
     pub stats: Arc<V2Stats>,
     /// `/metrics`.
     pub metrics: Arc<Metrics>,
+    /// `--quota-backend-bytes` at work.
+    pub quota: quota::Quota,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.
@@ -96,6 +102,8 @@ pub struct DoorSettings {
     pub max_txn_ops: usize,
     /// `--quota-backend-bytes`; none: no quota.
     pub quota_backend_bytes: Option<u64>,
+    /// `--quota-auto-disarm`: clear the alarm of this member when there is room again.
+    pub quota_auto_disarm: bool,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.

@@ -187,7 +187,7 @@ fn cluster_version() -> &'static str {
 
 fn store(page: &mut Page, doors: &Doors) {
     let state = doors.published.state.load();
-    let bytes = state.live_bytes() + state.history_bytes();
+    let bytes = state.size_bytes();
     // Nothing is fragmented: what is held is in use.
     page.gauge(
         "etcd_mvcc_db_total_size_in_bytes",
@@ -199,6 +199,12 @@ fn store(page: &mut Page, doors: &Doors) {
         "Total size of the underlying database logically in use in bytes.",
         bytes,
     );
+    let name = "etcd_server_quota_backend_bytes";
+    page.head(name, "Current backend storage quota size in bytes.", "gauge");
+    match doors.settings.quota_backend_bytes {
+        Some(quota) => page.line(format_args!("{name} {quota}")),
+        None => page.line(format_args!("{name} -1")),
+    }
     page.gauge(
         "callboard_mvcc_history_bytes",
         "Bytes that only history holds, roughly: what compaction would free.",

@@ -12,12 +12,13 @@ use slog::Drain;
 use super::force_new_cluster;
 
 use crate::{
+    actors::store::compactor::Retention,
     actors::{
         audit,
         raft_node::{host::to_raft, role::Boot},
     },
     command::ProposalId,
-    config::Config,
+    config::{AutoCompaction, Config},
     published::Identity,
     storage::{
         data_dir::{DataDir, DataDirError},
@@ -281,5 +282,14 @@ impl ProgressLog {
         };
         let percent = (done * 100).checked_div(total).unwrap_or(0);
         tracing::info!(what, percent, bytes_done = done, bytes_total = total, "loading data");
+    }
+}
+
+/// What `--auto-compaction-*` comes to.
+pub(super) fn retention(setting: AutoCompaction) -> Retention {
+    match setting {
+        AutoCompaction::Off => Retention::Off,
+        AutoCompaction::Revisions(revisions) => Retention::Revisions(revisions),
+        AutoCompaction::Period(period) => Retention::Seconds(period.as_secs().max(1)),
     }
 }

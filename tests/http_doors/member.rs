@@ -19,7 +19,7 @@ use callboard::{
             role::Role as KeeperRole,
         },
         mailbox::{Ask, Gauge, Mailbox},
-        raft_node::{Propose, ReadIndex, host::SendToPeer},
+        raft_node::{Propose, ReadIndex, Transfer, host::SendToPeer},
         store::{
             compactor::{Compactor, Retention},
             host::{ApplyBatch, Pace, Store},
@@ -30,6 +30,7 @@ use callboard::{
     http::{
         DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
+        quota::Quota,
         server::{Drain, HttpServer, Listening, ServerSettings, Start},
     },
     metrics::Metrics,
@@ -87,6 +88,12 @@ impl Handler<SendToPeer> for Log {
     type Result = ();
 
     fn handle(&mut self, _: SendToPeer, _ctx: &mut Context<Self>) {}
+}
+
+impl Handler<Transfer> for Log {
+    type Result = ();
+
+    fn handle(&mut self, _: Transfer, _ctx: &mut Context<Self>) {} // there is nobody
 }
 
 /// See the head of the module.
@@ -158,7 +165,9 @@ impl Member {
         .start();
         let doors = Arc::new(Doors {
             propose: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
-            read_index: Mailbox::new(log.recipient(), raft_gauge),
+            read_index: Mailbox::new(log.clone().recipient(), raft_gauge),
+            transfer: log.recipient(),
+            quota: Quota::default(),
             subscribe: Mailbox::new(store.clone().recipient(), Arc::clone(&store_gauge)),
             cancel: store.clone().recipient(),
             leases: Mailbox::new(keeper.recipient(), Arc::clone(&store_gauge)),
@@ -173,6 +182,7 @@ impl Member {
                 enable_v2: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
+                quota_auto_disarm: true,
                 http2: Http2Settings::default(),
                 host_whitelist: urls("*"),
                 request_timeout: Duration::from_secs(2),

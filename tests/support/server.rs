@@ -121,6 +121,18 @@ impl Server {
         assert!(ready.is_some(), "not ready within {START_WAIT:?}");
     }
 
+    /// Waits until it takes connections, ready or not: a learner is never ready.
+    pub fn wait_listening(&mut self) {
+        let addr = self.client;
+        let listening = poll(START_WAIT, || {
+            if let Some(status) = self.exited() {
+                panic!("the server ended before it listened: {status}");
+            }
+            std::net::TcpStream::connect(addr).ok()
+        });
+        assert!(listening.is_some(), "not listening within {START_WAIT:?}");
+    }
+
     /// Where clients connect.
     pub fn client_addr(&self) -> SocketAddr {
         self.client

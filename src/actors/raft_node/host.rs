@@ -18,8 +18,7 @@ use raft::eraftpb::{
 };
 
 pub use inbox::{
-    Contact, Digested, SendToPeer, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer,
-    Unreachable,
+    Contact, Digested, SendToPeer, SnapshotArrived, SnapshotSent, SnapshotTaken, Unreachable,
 };
 
 use super::{

@@ -160,11 +160,7 @@ impl Role {
                 }
             }
             Input::Forwarded { from, forward } => self.forwarded(from, forward),
-            Input::Refused(refusal) => {
-                for id in self.proposals.refused(&refusal) {
-                    self.effects.push(Effect::Refuse(id, ProposeError::TooManyRequests));
-                }
-            }
+            Input::Refused(refusal) => self.refused(&refusal),
             Input::Unreachable(peer) => self.node.report_unreachable(peer.0),
             Input::SnapshotTaken(snapshot) => self.node.mut_store().offer(snapshot),
             Input::SnapshotSent { to, arrived } => {

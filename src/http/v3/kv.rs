@@ -33,6 +33,7 @@ impl Services {
         request: RangeRequest,
     ) -> Result<RangeResponse, RpcError> {
         check::range(&request)?;
+        self.doors.metrics.mvcc_ranges.inc();
         let serializable = request.serializable;
         let query = convert::range(request);
         self.admit_range(caller, &query)?;
@@ -85,6 +86,7 @@ impl Services {
     /// Does several things at once, if something compares.
     pub async fn txn(&self, caller: &Caller, request: TxnRequest) -> Result<TxnResponse, RpcError> {
         check::txn(&request, self.doors.settings.max_txn_ops)?;
+        self.doors.metrics.mvcc_txns.inc();
         self.check_size(request.encoded_len())?;
         let txn = convert::txn(request)?;
         if v3::writes(&txn) {

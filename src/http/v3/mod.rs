@@ -31,6 +31,7 @@ mod consensus;
 mod convert;
 mod election;
 pub mod error;
+mod hash;
 #[allow(clippy::unused_async, reason = "what takes long is to be done aside")]
 mod kv;
 mod lease;

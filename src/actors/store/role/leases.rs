@@ -127,7 +127,9 @@ impl Role {
             Command::V3(V3Command { op: V3Op::LeaseCheckpoint { leases, term: of }, .. })
                 if *of == term =>
             {
-                leases.iter().for_each(|&(id, _)| self.v3_lessor.checkpointed(id));
+                for &(id, _) in leases {
+                    self.v3_lessor.checkpointed(id);
+                }
             }
             Command::V3(V3Command { op: V3Op::LeaseExpire { .. }, .. }) => {
                 let keys = outcome.records.iter().map(|record| record.changes.len()).sum();

@@ -78,8 +78,8 @@ impl Member {
     }
 }
 
-fn plainly(standing: LeaseStanding) -> Option<LeaseAnswer> {
-    Some(LeaseAnswer { standing, must_tell: false })
+fn plainly(standing: LeaseStanding) -> LeaseAnswer {
+    LeaseAnswer { standing, must_tell: false }
 }
 
 #[test]
@@ -89,11 +89,11 @@ fn an_end_that_an_older_leader_found_ends_nothing() {
     member.apply(1, Some(put_on_lease()));
     let (tick, end) = member.next_proposal(1, 100).expect("its end");
     assert_eq!((tick, &end), (52, &propose(V3Op::LeaseExpire { leases: vec![ID], term: Term(1) })));
-    assert_eq!(member.renew(1), plainly(LeaseStanding::Gone), "its end is proposed");
+    assert_eq!(member.renew(1), Some(plainly(LeaseStanding::Gone)), "its end is proposed");
     assert_eq!(member.renew(2), None, "it does not lead in that term, as far as it knows");
     member.apply(2, None);
     assert_eq!(member.renew(1), None);
-    assert_eq!(member.renew(2), plainly(LeaseStanding::Lives { granted: 5, left: 5 }));
+    assert_eq!(member.renew(2), Some(plainly(LeaseStanding::Lives { granted: 5, left: 5 })));
     let revision = member.0.state().revision;
     member.apply(2, Some(end));
     assert!(member.has_lease());
@@ -103,7 +103,7 @@ fn an_end_that_an_older_leader_found_ends_nothing() {
     member.apply(2, Some(end));
     assert!(!member.has_lease());
     assert_eq!(member.0.state().revision, revision.next(), "and its key with it");
-    assert_eq!(member.renew(2), plainly(LeaseStanding::Gone));
+    assert_eq!(member.renew(2), Some(plainly(LeaseStanding::Gone)));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn what_is_left_survives_a_change_of_leaders_after_a_checkpoint() {
 fn one_that_is_kept_alive_after_its_checkpoint_is_told_of_first() {
     let mut member = Member::new();
     member.apply(1, Some(grant(1000)));
-    assert_eq!(member.renew(1), plainly(LIVES), "the log says the same");
+    assert_eq!(member.renew(1), Some(plainly(LIVES)), "the log says the same");
     let (_, checkpoint) = member.next_proposal(1, 5000).expect("a checkpoint");
     let must_tell = Some(LeaseAnswer { standing: LIVES, must_tell: true });
     assert_eq!(member.renew(1), must_tell, "it is on its way");
@@ -143,7 +143,7 @@ fn one_that_is_kept_alive_after_its_checkpoint_is_told_of_first() {
     assert_eq!(member.renew(1), must_tell, "it is in the state");
     let whole = propose(V3Op::LeaseCheckpoint { leases: vec![(ID, 1000)], term: Term(1) });
     member.apply(1, Some(whole));
-    assert_eq!(member.renew(1), plainly(LIVES));
+    assert_eq!(member.renew(1), Some(plainly(LIVES)));
     assert_eq!(member.0.state().lease(ID).unwrap().remaining, None);
     member.apply(2, Some(checkpoint)); // proposed again by who led before
     member.apply(3, None);
@@ -158,8 +158,8 @@ fn a_v2_lease_is_told_of_and_cannot_be_kept_alive_here() {
     member.apply(1, Some(Command::V2(crate::command::V2Command { path: b"/k".to_vec(), op })));
     let id = member.0.state().leases().next().unwrap().id;
     let standing = LeaseStanding::Lives { granted: 30, left: 30 };
-    assert_eq!(member.ask(1, LeaseQuestion::TimeToLive(id)), plainly(standing));
-    assert_eq!(member.ask(1, LeaseQuestion::Renew(id)), plainly(LeaseStanding::Gone));
+    assert_eq!(member.ask(1, LeaseQuestion::TimeToLive(id)), Some(plainly(standing)));
+    assert_eq!(member.ask(1, LeaseQuestion::Renew(id)), Some(plainly(LeaseStanding::Gone)));
     assert_eq!(member.0.leases_by_end(), []);
 }
 
