@@ -47,9 +47,10 @@ use crate::{
     },
     bootstrap::{self, Bootstrap, BootstrapError},
     clock::wall_clock,
-    config::Config,
+    config::{Config, MetricsDetail},
     http::{
         self, DoorSettings, Doors,
+        grpc::figures::GrpcFigures,
         server::{HttpServer, ServerSettings, Tls},
     },
     metrics::Metrics,
@@ -159,6 +160,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     }
     let certificates = listening::Certificates::read(config)?;
     let clients = certificates.listen("listen-client-urls", &config.listen_client_urls)?;
+    let http = certificates.listen("listen-client-http-urls", &config.listen_client_http_urls)?;
     let probes = certificates.listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
     let peer_listeners = listening::listen("listen-peer-urls", &config.listen_peer_urls)?;
@@ -191,7 +193,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
         })
     };
     core.arbiter.spawn(http::quota::guard(Arc::clone(&doors)));
-    let start = http::server::Start { clients, probes };
+    let start = http::server::Start { clients, http, probes };
     server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
     if !ready {
         tracing::warn!("no quorum yet: serving what needs none");
@@ -449,11 +451,13 @@ impl Core {
             telemetry: Some(telemetry),
             certificates,
             drain: http::drain::DrainSignal::default(),
+            grpc: GrpcFigures::new(config.metrics == MetricsDetail::Extensive),
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
                 watch_capacity: config.mailbox.watch,
                 cors: config.cors.clone(),
                 enable_v2: config.enable_v2,
+                enable_gateway: config.enable_grpc_gateway,
                 max_txn_ops: config.max_txn_ops as usize,
                 quota_backend_bytes: config.quota_backend_bytes,
                 quota_auto_disarm: config.quota_auto_disarm,

@@ -184,6 +184,7 @@ pub(super) fn build(
         listen_peer_urls: givens.urls("listen-peer-urls")?,
         initial_advertise_peer_urls,
         listen_metrics_urls: givens.urls("listen-metrics-urls")?,
+        listen_client_http_urls: givens.urls("listen-client-http-urls")?,
         initial_cluster,
         initial_cluster_state: match givens.text("initial-cluster-state").as_str() {
             "existing" => ClusterState::Existing,

@@ -56,6 +56,8 @@ pub struct Config {
     pub initial_advertise_peer_urls: Vec<Url>,
     /// Where only `/metrics` and the probes are served, beside the client port; often empty.
     pub listen_metrics_urls: Vec<Url>,
+    /// Where HTTP is served, if not on the client port; often empty.
+    pub listen_client_http_urls: Vec<Url>,
 
     /// The members that found the cluster, in the order given; looked at by a member without data.
     pub initial_cluster: Vec<InitialMember>,

@@ -328,20 +328,20 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Clients, "max-txn-ops", NUMBER, "128",
         "Operations in one transaction.").later(GRPC).agree(),
     setting(Section::Clients, "max-concurrent-streams", Kind::Count(0, 4_294_967_295), "4294967295",
-        "Streams that one client connection may have open.").later(GRPC),
+        "Streams that one client connection may have open; never more than 32768."),
     setting(Section::Clients, "enable-grpc-gateway", Kind::Bool, "true",
         "Serve the v3 API as JSON under /v3.").later(GRPC),
     setting(Section::Clients, "grpc-keepalive-min-time", Kind::Duration, "5s",
-        "A client that pings more often than this is sent away.").later(GRPC),
+        "A client that pings more often than this is sent away."),
     setting(Section::Clients, "grpc-keepalive-interval", Kind::Duration, "2h",
-        "How often an idle client is pinged; 0 never.").later(GRPC),
+        "How often an idle client is pinged; 0 never."),
     setting(Section::Clients, "grpc-keepalive-timeout", Kind::Duration, "20s",
-        "How long a ping may stay unanswered; 0 for ever.").later(GRPC),
+        "How long a ping may stay unanswered; 0 for ever."),
     setting(Section::Clients, "watch-progress-notify-interval", Kind::Duration, "10m",
         "How often an idle watcher that asked for it is told the revision.")
         .aka(&["experimental-watch-progress-notify-interval"]).later(GRPC),
     setting(Section::Clients, "listen-client-http-urls", Kind::Urls, "",
-        "Where HTTP is listened for apart from gRPC.").not_yet("a port of its own for HTTP (one client port has all doors)"),
+        "Where HTTP is served; listen-client-urls then serve gRPC alone. Empty: those serve both."),
 
     // Mailboxes
     setting(Section::Mailbox, "mailbox-raft-node", CAPACITY, "4096",
@@ -361,7 +361,7 @@ pub const SETTINGS: &[Setting] = &[
 
     // Monitoring
     setting(Section::Monitoring, "metrics", Kind::Choice(&["basic", "extensive"]), "basic",
-        "basic, or extensive with latency histograms of requests.").later(GRPC),
+        "basic, or extensive with latency histograms of requests."),
     setting(Section::Monitoring, "listen-metrics-urls", Kind::Urls, "",
         "Where /metrics and the probes are served besides the client port."),
     setting(Section::Monitoring, "warning-apply-duration", Kind::Duration, "100ms",

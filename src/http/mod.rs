@@ -26,6 +26,7 @@ pub mod body;
 pub mod cors;
 pub mod drain;
 pub mod framing;
+pub mod gateway;
 pub mod grpc;
 pub mod here;
 pub mod host_names;
@@ -35,6 +36,7 @@ pub mod membership;
 pub mod opening;
 pub mod path;
 pub mod peer;
+pub mod plain;
 pub mod probes;
 pub mod quota;
 pub mod route;
@@ -70,6 +72,8 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// `--quota-backend-bytes` at work.
     pub quota: quota::Quota,
+    /// What is counted of RPCs.
+    pub grpc: grpc::figures::GrpcFigures,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.
@@ -106,6 +110,8 @@ pub struct DoorSettings {
     pub quota_auto_disarm: bool,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
+    /// `--enable-grpc-gateway`: whether `/v3` is there as JSON.
+    pub enable_gateway: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.
     pub host_whitelist: Vec<String>,
     /// HTTP/2 and gRPC.

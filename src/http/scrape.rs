@@ -23,6 +23,7 @@ pub fn metrics(doors: &Doors) -> Answer {
     mailboxes(&mut page, &doors.metrics.mailboxes());
     certificates(&mut page, doors);
     files(&mut page);
+    doors.grpc.write(&mut page.0);
     answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.0)
 }
 

@@ -100,6 +100,9 @@ impl Actor for HttpServer {
 pub struct Start {
     /// `--listen-client-urls`, bound.
     pub clients: Vec<Listening>,
+    /// `--listen-client-http-urls`, bound: if there are any, HTTP is served there, and gRPC alone to
+    /// `clients`.
+    pub http: Vec<Listening>,
     /// `--listen-metrics-urls`, bound: probes and metrics alone.
     pub probes: Vec<Listening>,
 }
@@ -136,10 +139,12 @@ impl Handler<Start> for HttpServer {
         let ServerSettings { workers, connections_max, backlog, idle_timeout, drain_timeout } =
             self.settings;
         let connections_max = fitting(connections_max, files_max());
-        let clients = start.clients.into_iter().map(|listener| (listener, Offer::Everything));
+        let offer = if start.http.is_empty() { Offer::Everything } else { Offer::Grpc };
+        let clients = start.clients.into_iter().map(|listener| (listener, offer));
+        let http = start.http.into_iter().map(|listener| (listener, Offer::Http));
         let probes = start.probes.into_iter().map(|listener| (listener, Offer::Probes));
         let mut listeners = Vec::new();
-        for (Listening { socket, tls }, offer) in clients.chain(probes) {
+        for (Listening { socket, tls }, offer) in clients.chain(http).chain(probes) {
             rustix::net::listen(&socket, backlog)?; // sets the length of the queue anew
             info!(address = %socket.local_addr()?, tls = tls.is_some(), "serving HTTP");
             listeners.push((socket, Manner { offer, idle_timeout, tls }));
@@ -218,7 +223,7 @@ pub(super) fn connections(
         let (http, doors, tls) = (http.new_service(()), Arc::clone(&doors), tls.clone());
         async move {
             let http = Rc::new(http.await?);
-            let grpc = Rc::new(GrpcDoor::new(doors, offer));
+            let grpc = Rc::new(GrpcDoor::new(doors, offer).await?);
             Ok::<_, ()>(fn_service(move |tcp: TcpStream| {
                 take(tcp, tls.clone(), Rc::clone(&http), Rc::clone(&grpc))
             }))
@@ -274,6 +279,7 @@ where
     // How it ended concerns only the client.
     match opening {
         Ok(Ok((Protocol::Http2, io))) => grpc::server::serve(io, peer, grpc).await,
+        Ok(Ok((Protocol::Http1, _))) if !grpc.offers_http() => {} // as etcd does, without a word
         Ok(Ok((Protocol::Http1, io))) => _ = http.call((ClientStream::new(io), peer)).await,
         Ok(Err(_)) | Err(_) => {} // it said nothing
     }

@@ -47,7 +47,10 @@ pub struct Certificates(Option<Tls>);
 impl Certificates {
     /// Reads them, or makes them where the member is to make its own.
     pub fn read(config: &Config) -> Result<Certificates, RunError> {
-        let urls = || config.listen_client_urls.iter().chain(&config.listen_metrics_urls);
+        let urls = || {
+            let http = config.listen_client_http_urls.iter().chain(&config.listen_metrics_urls);
+            config.listen_client_urls.iter().chain(http)
+        };
         if !urls().any(|url| url.scheme().is_tls()) {
             return Ok(Certificates(None));
         }

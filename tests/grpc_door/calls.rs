@@ -13,8 +13,8 @@ use crate::support::{
     server::Server,
 };
 
-const RANGE: &str = "/etcdserverpb.KV/Range";
-const PUT: &str = "/etcdserverpb.KV/Put";
+pub const RANGE: &str = "/etcdserverpb.KV/Range";
+pub const PUT: &str = "/etcdserverpb.KV/Put";
 const TXN: &str = "/etcdserverpb.KV/Txn";
 
 const INVALID_ARGUMENT: u32 = 3;
@@ -23,11 +23,11 @@ const RESOURCE_EXHAUSTED: u32 = 8;
 const UNIMPLEMENTED: u32 = 12;
 const INTERNAL: u32 = 13;
 
-fn put(key: &str, value: &[u8]) -> PutRequest {
+pub fn put(key: &str, value: &[u8]) -> PutRequest {
     PutRequest { key: key.to_owned().into(), value: value.to_vec().into(), ..PutRequest::default() }
 }
 
-fn get(key: &str) -> RangeRequest {
+pub fn get(key: &str) -> RangeRequest {
     RangeRequest { key: key.to_owned().into(), ..RangeRequest::default() }
 }
 

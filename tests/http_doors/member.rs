@@ -30,6 +30,7 @@ use callboard::{
     http::{
         DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
+        grpc::figures::GrpcFigures,
         quota::Quota,
         server::{Drain, HttpServer, Listening, ServerSettings, Start},
     },
@@ -180,6 +181,7 @@ impl Member {
                 watch_capacity: sizes.watch_capacity,
                 cors: urls("*"),
                 enable_v2: true,
+                enable_gateway: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
                 quota_auto_disarm: true,
@@ -193,6 +195,7 @@ impl Member {
             },
             telemetry: None,
             certificates: None,
+            grpc: GrpcFigures::new(false),
             drain: DrainSignal::default(),
         });
         let settings = ServerSettings { workers: 2, ..ServerSettings::default() };
@@ -202,6 +205,7 @@ impl Member {
         let (clients, probes) = (client.local_addr().unwrap(), probe.local_addr().unwrap());
         let start = Start {
             clients: vec![Listening::plain(client)],
+            http: Vec::new(),
             probes: vec![Listening::plain(probe)],
         };
         http.send(start).await.expect("an actor").expect("a server");

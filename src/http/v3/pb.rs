@@ -10,7 +10,7 @@
 
 mod key_value;
 
-pub use key_value::{KeyValue, Loose};
+pub use key_value::{Fields, KeyValue, Loose};
 
 include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 
