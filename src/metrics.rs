@@ -56,6 +56,8 @@ pub struct Metrics {
     pub pending_events: IntGauge,
     /// Revisions that v3 watches were told of.
     pub watch_events: IntCounter,
+    /// v3 leases.
+    pub leases: LeaseMetrics,
     /// Answers of `/health` that were good.
     pub health_success: IntCounter,
     /// Answers of `/health` that were not.
@@ -75,6 +77,21 @@ pub struct Metrics {
     requests: Requests,
     registry: Registry,
     mailboxes: Mutex<Vec<Arc<Gauge>>>,
+}
+
+/// What happened to v3 leases.
+#[derive(Debug)]
+pub struct LeaseMetrics {
+    /// So many were granted.
+    pub granted: IntCounter,
+    /// So many went, by whatever cause.
+    pub revoked: IntCounter,
+    /// So often one was kept alive by this member's clock.
+    pub renewed: IntCounter,
+    /// So many ran out by this member's clock.
+    pub expired: IntCounter,
+    /// The TTLs that were granted.
+    pub ttl_seconds: Histogram,
 }
 
 /// `callboard_http_v2_requests_total`, one cell for each pair of labels.
@@ -146,6 +163,29 @@ impl Metrics {
                 "etcd_debugging_mvcc_events_total",
                 "Total number of events sent by this member.",
             )),
+            leases: LeaseMetrics {
+                granted: add.counter(Opts::new(
+                    "etcd_debugging_lease_granted_total",
+                    "The total number of granted leases.",
+                )),
+                revoked: add.counter(Opts::new(
+                    "etcd_debugging_lease_revoked_total",
+                    "The total number of revoked leases.",
+                )),
+                renewed: add.counter(Opts::new(
+                    "etcd_debugging_lease_renewed_total",
+                    "The number of renewed leases seen by the leader.",
+                )),
+                expired: add.counter(Opts::new(
+                    "etcd_debugging_server_lease_expired_total",
+                    "The total number of expired leases.",
+                )),
+                ttl_seconds: add.histogram(
+                    "etcd_debugging_lease_ttl_total",
+                    "Bucketed histogram of lease TTLs.",
+                    powers_of_two(1.0, 24),
+                ),
+            },
             health_success: add.counter(Opts::new(
                 "etcd_server_health_success",
                 "The total number of successful health checks",

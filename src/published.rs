@@ -11,12 +11,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 pub use self::sessions::{Session, Sessions};
 
 use crate::{
     storage::mvcc::State,
-    types::{ClusterId, Index, MemberId, Term, UnixNanos},
+    types::{ClusterId, Index, MemberId, Revision, Term, UnixNanos},
 };
 
 mod sessions;
@@ -37,6 +38,8 @@ pub struct Identity {
 pub struct Published {
     /// The state after the last applied batch.
     pub state: ArcSwap<State>,
+    /// The revision of that state: tells those who wait for a change that there is something to look at.
+    pub revision: watch::Sender<Revision>,
     /// Raft's figures.
     pub raft: RaftFigures,
     /// False from the first SIGTERM on: no new requests.
@@ -53,6 +56,7 @@ impl Published {
     /// Publishes `state` first.
     pub fn new(identity: Identity, state: State) -> Arc<Published> {
         Arc::new(Published {
+            revision: watch::Sender::new(state.revision),
             state: ArcSwap::from_pointee(state),
             raft: RaftFigures::default(),
             draining: AtomicBool::new(false),

@@ -10,10 +10,11 @@ use actix::Recipient;
 
 use crate::{
     actors::{
+        lease_keeper::LeaseInquiry,
         mailbox::Mailbox,
         raft_node::{Propose, ReadIndex, Transfer},
         store::{
-            Cancel, Subscribe,
+            Cancel, LeasesByEnd, Subscribe,
             watch_line::{Mark, SubscribeRange},
         },
     },
@@ -68,6 +69,10 @@ pub struct Doors {
     pub mark: Recipient<Mark>,
     /// The end of watches.
     pub cancel: Recipient<Cancel>,
+    /// What only the leader knows of v3 leases.
+    pub leases: Mailbox<LeaseInquiry>,
+    /// The v3 leases as this member's clock orders them.
+    pub leases_by_end: Mailbox<LeasesByEnd>,
     /// What everyone may read.
     pub published: Arc<Published>,
     /// `/v2/stats/store`.

@@ -14,8 +14,12 @@ use std::{
 use actix::{Actor, Addr, Context, Handler};
 use callboard::{
     actors::{
+        lease_keeper::{
+            host::{LeaseKeeper, Wiring},
+            role::Role as KeeperRole,
+        },
         mailbox::{Ask, Gauge, Mailbox},
-        raft_node::{Propose, ReadIndex, Transfer},
+        raft_node::{Propose, ReadIndex, Transfer, host::SendToPeer},
         store::{
             compactor::{Compactor, Retention},
             host::{ApplyBatch, Pace, Store},
@@ -78,6 +82,13 @@ impl Handler<Ask<ReadIndex>> for Log {
         let (ReadIndex, reply) = ask.take();
         _ = reply.send(Ok(self.last));
     }
+}
+
+/// There are no peers.
+impl Handler<SendToPeer> for Log {
+    type Result = ();
+
+    fn handle(&mut self, _: SendToPeer, _ctx: &mut Context<Self>) {}
 }
 
 impl Handler<Transfer> for Log {
@@ -149,15 +160,28 @@ impl Member {
         let store_gauge = Gauge::new("store", 64);
         metrics.register_mailbox(Arc::clone(&raft_gauge));
         metrics.register_mailbox(Arc::clone(&store_gauge));
+        let keeper = LeaseKeeper::new(
+            KeeperRole::new(0),
+            Wiring {
+                published: Arc::clone(&published),
+                read_index: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
+                propose: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
+                store: Mailbox::new(store.clone().recipient(), Arc::clone(&store_gauge)),
+                to_peers: log.clone().recipient(),
+            },
+        )
+        .start();
         let doors = Arc::new(Doors {
             propose: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
             read_index: Mailbox::new(log.clone().recipient(), raft_gauge),
             transfer: log.recipient(),
             quota: Quota::new(true),
             subscribe: Mailbox::new(store.clone().recipient(), Arc::clone(&store_gauge)),
-            subscribe_range: Mailbox::new(store.clone().recipient(), store_gauge),
+            subscribe_range: Mailbox::new(store.clone().recipient(), Arc::clone(&store_gauge)),
             mark: store.clone().recipient(),
-            cancel: store.recipient(),
+            cancel: store.clone().recipient(),
+            leases: Mailbox::new(keeper.recipient(), Arc::clone(&store_gauge)),
+            leases_by_end: Mailbox::new(store.recipient(), Arc::clone(&store_gauge)),
             published,
             stats,
             metrics,

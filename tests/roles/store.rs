@@ -154,7 +154,7 @@ impl StorePlayer {
         let mut told = Vec::new();
         for tick in 1..=count {
             self.now.0 += SECOND / 10;
-            let effects = self.role.handle(Input::Tick { leads });
+            let effects = self.role.handle(Input::Tick { leads, term: Term(1) });
             told.extend(self.print(&effects).iter().map(|line| format!("tick {tick}: {line}")));
         }
         if told.is_empty() {
@@ -228,6 +228,7 @@ impl StorePlayer {
                 format!("{user} has a token as of auth revision {auth_revision}")
             }
             Effect::Count(Counted::Expired(count)) => format!("count {count} expired"),
+            Effect::Count(Counted::Lease(counted)) => format!("count a lease {counted:?}"),
         }
     }
 }

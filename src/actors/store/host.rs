@@ -11,8 +11,8 @@ use actix::{Actor, Context, Handler, Message, Recipient};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{
-    Cancel, Sink, Subscribe, SubscribeError, SubscriptionId,
-    role::{Committed, Counted, Effect, Input, Role},
+    AskLeases, Cancel, LeasesByEnd, Sink, Subscribe, SubscribeError, SubscriptionId,
+    role::{Committed, Counted, Effect, Input, LeaseCounted, Role},
     watch_line::{Mark, RangeRefused, SubscribeRange, WatchLine},
 };
 use crate::{
@@ -34,6 +34,7 @@ use crate::{
         },
         v2_tree::stats::V2Stats,
     },
+    wire::{LeaseQuestion, LeaseStanding},
 };
 
 type Waiting = BTreeMap<ProposalId, Reply<Result<Applied, ProposeError>>>;
@@ -142,6 +143,7 @@ impl Store {
             Effect::Publish => {
                 let started = Pace::now();
                 let before = self.published.state.swap(Arc::new(self.role.state().clone()));
+                self.published.revision.send_replace(self.role.state().revision);
                 let took = Pace::now().saturating_duration_since(started);
                 self.pace.metrics.backend_commit_seconds.observe(took.as_secs_f64());
                 self.pace.count(&before, self.role.state());
@@ -214,6 +216,17 @@ impl Store {
             Effect::Count(Counted::Write(op, worked)) => self.stats.count_write(&op, worked),
             Effect::Count(Counted::Expired(count)) => {
                 self.stats.expires.fetch_add(count as u64, Ordering::Relaxed);
+            }
+            Effect::Count(Counted::Lease(counted)) => {
+                let leases = &self.pace.metrics.leases;
+                match counted {
+                    LeaseCounted::Granted(ttl) => {
+                        leases.granted.inc();
+                        leases.ttl_seconds.observe(ttl as f64);
+                    }
+                    LeaseCounted::Revoked => leases.revoked.inc(),
+                    LeaseCounted::Expired(count) => leases.expired.inc_by(count as u64),
+                }
             }
         }
     }
@@ -362,6 +375,29 @@ impl Handler<Cancel> for Store {
     }
 }
 
+impl Handler<Ask<AskLeases>> for Store {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<AskLeases>, _ctx: &mut Self::Context) {
+        let (AskLeases { term, questions }, reply) = ask.take();
+        let answers = self.role.ask_leases(term, &questions);
+        let renewed = questions.iter().zip(answers.iter().flatten()).filter(|(asked, answer)| {
+            matches!(asked, LeaseQuestion::Renew(_)) && answer.standing != LeaseStanding::Gone
+        });
+        self.pace.metrics.leases.renewed.inc_by(renewed.count() as u64);
+        _ = reply.send(answers); // or the asker has gone
+    }
+}
+
+impl Handler<Ask<LeasesByEnd>> for Store {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<LeasesByEnd>, _ctx: &mut Self::Context) {
+        let (LeasesByEnd, reply) = ask.take();
+        _ = reply.send(self.role.leases_by_end()); // or the asker has gone
+    }
+}
+
 /// A tenth of a second has passed. Sent from outside.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -372,6 +408,7 @@ impl Handler<Tick> for Store {
 
     fn handle(&mut self, _: Tick, _ctx: &mut Self::Context) {
         let leads = self.published.is_leader();
-        self.feed(Input::Tick { leads });
+        let term = self.published.raft.term();
+        self.feed(Input::Tick { leads, term });
     }
 }

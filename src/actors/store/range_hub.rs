@@ -9,7 +9,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::SubscriptionId;
-use crate::{command::KeyRange, storage::mvcc::record::{Change, RevisionRecord}, types::Revision};
+use crate::{
+    command::KeyRange,
+    storage::mvcc::record::{Change, RevisionRecord},
+    types::Revision,
+};
 
 /// Each watcher with the revision after which it wants to be told.
 type Watchers = BTreeMap<SubscriptionId, Revision>;

@@ -3,6 +3,8 @@
 //!
 //! No clock, no I/O: time is [`Input::Tick`].
 
+mod leases;
+
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use super::{
     compactor::{Compactor, HistorySize},
     lessor::Lessor,
     range_hub::RangeHub,
+    v3_lessor::V3Lessor,
     watch_hub::WatchHub,
     watch_line::RangeRefused,
 };
@@ -23,14 +26,16 @@ use crate::{
     },
     storage::{
         mvcc::{
-            Applied, LeaseChange, State,
-            record::{LeaseRecord, RevisionRecord},
+            Applied, State,
+            record::RevisionRecord,
             watch::{SharedEvent, SharedRecord, WatchPattern},
         },
         v3::V3Applied,
     },
     types::{Index, MemberId, Revision, Term, UnixNanos},
 };
+pub use leases::LeaseAnswer;
+use leases::{lessor_of, v3_lessor_of};
 
 /// A committed entry, as the log has it.
 #[derive(Clone, Debug)]
@@ -76,6 +81,8 @@ pub enum Input {
     Tick {
         /// Whether this member leads.
         leads: bool,
+        /// The term that it is in.
+        term: Term,
     },
 }
 
@@ -125,6 +132,19 @@ pub enum Counted {
     Write(V2Op, bool),
     /// This many keys and directories that ran out.
     Expired(usize),
+    /// For `/metrics`.
+    Lease(LeaseCounted),
+}
+
+/// What `/metrics` counts of v3 leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseCounted {
+    /// One was granted, for so many seconds.
+    Granted(u64),
+    /// One has gone, however.
+    Revoked,
+    /// This many ran out by this member's clock.
+    Expired(usize),
 }
 
 /// See the head of the module.
@@ -135,6 +155,7 @@ pub struct Role {
     hub: WatchHub,
     ranges: RangeHub,
     lessor: Lessor,
+    v3_lessor: V3Lessor,
     compactor: Compactor,
 }
 
@@ -147,22 +168,17 @@ const FREE_PER_TICK: usize = 500;
 const REPLAY_MAX: u64 = 256;
 
 impl Role {
-    /// Starts from `state`. `now` tells how much of each lease is left; a clock that was set back
-    /// lengthens none beyond its TTL.
+    /// Starts from `state`. `now` tells how much of each v2 lease is left; a clock that was set back
+    /// lengthens none beyond its TTL. v3 leases get their time from who leads.
     pub fn new(member: MemberId, state: State, compactor: Compactor, now: UnixNanos) -> Self {
         let lessor = lessor_of(&state, |lease| {
             let left_nanos = lease.expires.0.saturating_sub(now.0);
             let left_ticks = left_nanos.div_ceil(1_000_000_000 / TICKS_PER_SECOND);
             left_ticks.min(lease.ttl.saturating_mul(TICKS_PER_SECOND))
         });
-        Role {
-            member,
-            state,
-            hub: WatchHub::default(),
-            ranges: RangeHub::default(),
-            lessor,
-            compactor,
-        }
+        let v3_lessor = v3_lessor_of(&state);
+        let (hub, ranges) = (WatchHub::default(), RangeHub::default());
+        Role { member, state, hub, ranges, lessor, v3_lessor, compactor }
     }
 
     /// The state as it is now.
@@ -189,7 +205,7 @@ impl Role {
                 self.ranges.remove(id);
                 Vec::new()
             }
-            Input::Tick { leads } => self.tick(leads),
+            Input::Tick { leads, term } => self.tick(leads, term),
         }
     }
 
@@ -200,13 +216,9 @@ impl Role {
         for entry in entries {
             let proposal = decode(entry);
             let outcome = self.state.apply(entry.index, entry.term, proposal.as_ref());
-            for change in outcome.leases {
-                match change {
-                    LeaseChange::Granted(id, ttl) => {
-                        self.lessor.granted(id, ttl.saturating_mul(TICKS_PER_SECOND));
-                    }
-                    LeaseChange::Revoked(id) => self.lessor.revoked(id),
-                }
+            self.note_leases(&outcome.leases, &mut effects);
+            if let Some(proposal) = &proposal {
+                self.note_leaders_word(proposal, entry.term, &outcome, &mut effects);
             }
             records.extend(outcome.records);
             let Some(proposal) = proposal else { continue };
@@ -263,6 +275,7 @@ impl Role {
             let left = counted.left(lease.id).filter(|_| known);
             left.unwrap_or(lease.ttl.saturating_mul(TICKS_PER_SECOND))
         });
+        self.v3_lessor = v3_lessor_of(&self.state);
         let mut effects = vec![Effect::Publish, Effect::Applied(self.state.applied_index)];
         if self.state.compacted > before.revision || self.is_corrupt() {
             effects.push(self.end_all());
@@ -349,8 +362,9 @@ impl Role {
         effects
     }
 
-    fn tick(&mut self, leads: bool) -> Vec<Effect> {
+    fn tick(&mut self, leads: bool, term: Term) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.tick_leases(leads.then_some(term), &mut effects);
         let leases = self.lessor.tick(leads);
         if !leases.is_empty() {
             effects.push(Effect::Propose(Command::Expire { leases }));
@@ -371,15 +385,6 @@ impl Role {
         }
         effects
     }
-}
-
-/// A clock for all leases of `state`, each with so many ticks left.
-fn lessor_of(state: &State, ticks_left: impl Fn(&LeaseRecord) -> u64) -> Lessor {
-    let mut lessor = Lessor::default();
-    for lease in state.leases() {
-        lessor.granted(lease.id, ticks_left(lease));
-    }
-    lessor
 }
 
 /// The proposal in an entry. Entries are checked where they enter the log, so one that cannot be read

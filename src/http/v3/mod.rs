@@ -29,33 +29,12 @@ mod check;
 mod cluster;
 mod consensus;
 mod convert;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod election;
 pub mod error;
 mod hash;
 #[allow(clippy::unused_async, reason = "what takes long is to be done aside")]
 mod kv;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod lease;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod lock;
 mod long;
 #[allow(
@@ -69,6 +48,7 @@ mod maintenance;
 pub mod methods;
 pub mod pb;
 mod range_stream;
+mod session;
 mod watch;
 
 /// The RPCs. Cheap to clone.

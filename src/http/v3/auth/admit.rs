@@ -19,7 +19,6 @@ use crate::{
         mvcc::{State, auth::Rights},
         v3,
     },
-    types::LeaseId,
 };
 
 /// A caller, as the users are now.
@@ -167,20 +166,7 @@ impl Services {
         }
     }
 
-    /// Whether the caller may be told the keys of a lease.
-    #[allow(dead_code, reason = "asked by the service of leases")]
-    pub(in crate::http::v3) fn admit_lease_keys(
-        &self,
-        caller: &Caller,
-        lease: LeaseId,
-    ) -> Result<(), RpcError> {
-        let Some(standing) = self.standing(caller)? else { return Ok(()) };
-        let standing = standing.for_keys()?;
-        Ok(v3::permits_lease_keys(&standing.state, &standing.rights, lease)?)
-    }
-
     /// Whether the caller may be told all leases: those whose keys it may not read are some of them.
-    #[allow(dead_code, reason = "asked by the service of leases")]
     pub(in crate::http::v3) fn admit_lease_list(&self, caller: &Caller) -> Result<(), RpcError> {
         let Some(standing) = self.standing(caller)? else { return Ok(()) };
         let Standing { state, rights, .. } = standing.for_keys()?;
