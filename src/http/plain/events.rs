@@ -12,6 +12,7 @@ use actix_http::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use prost::Message;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Asked, Refused, listing::push_key_value};
@@ -22,7 +23,7 @@ use crate::http::{
         Answers,
         error::{COMPACTED, Code, RpcError, STOPPED},
         pb::{
-            Event, KeyValue,
+            KeyValue,
             etcdserverpb::{
                 WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion,
             },
@@ -46,21 +47,21 @@ impl Asked {
             events = next_events(&mut answers) => events?,
             () = doors.drain.given() => return Err(STOPPED.into()),
         };
-        let revision = revision_of(&events[0]);
+        let revision = events.first().map_or(0, Change::revision);
         let mut body = br#"{"revision":"#.to_vec();
         json::push_i64(&mut body, revision);
         body.extend_from_slice(br#","events":["#);
         for (at, event) in events.iter().enumerate() {
-            if revision_of(event) != revision {
+            if event.revision() != revision {
                 break; // more of history than one revision: asked for next
             }
             if at > 0 {
                 body.push(b',');
             }
             body.extend_from_slice(br#"{"type":""#);
-            body.extend_from_slice(name_of(event).as_bytes());
+            body.extend_from_slice(event.name().as_bytes());
             body.extend_from_slice(b"\",");
-            push_event(&mut body, event);
+            event.push(&mut body);
             body.push(b'}');
         }
         body.extend_from_slice(b"]}\n");
@@ -137,11 +138,11 @@ async fn next(answers: &mut Answers<WatchResponse>) -> Result<WatchResponse, Rpc
     Err(RpcError::with_text(code, answer.cancel_reason))
 }
 
-async fn next_events(answers: &mut Answers<WatchResponse>) -> Result<Vec<Event>, RpcError> {
+async fn next_events(answers: &mut Answers<WatchResponse>) -> Result<Vec<Change>, RpcError> {
     loop {
         let answer = next(answers).await?;
         if !answer.events.is_empty() {
-            return Ok(answer.events);
+            return Ok(answer.events.iter().map(Change::of).collect());
         }
     }
 }
@@ -198,16 +199,16 @@ impl Feed {
         if answer.created {
             text.extend_from_slice(b":\n\n"); // so that the head is on its way
         }
-        let events = &answer.events;
+        let events: Vec<Change> = answer.events.iter().map(Change::of).collect();
         for (at, event) in events.iter().enumerate() {
-            let revision = revision_of(event);
-            text.extend_from_slice(format!("event: {}\n", name_of(event)).as_bytes());
-            let is_last = events.get(at + 1).is_none_or(|next| revision_of(next) != revision);
+            let revision = event.revision();
+            text.extend_from_slice(format!("event: {}\n", event.name()).as_bytes());
+            let is_last = events.get(at + 1).is_none_or(|next| next.revision() != revision);
             if is_last && !self.list {
                 text.extend_from_slice(format!("id: {revision}\n").as_bytes());
             }
             text.extend_from_slice(b"data: {");
-            push_event(&mut text, event);
+            event.push(&mut text);
             text.extend_from_slice(b"}\n\n");
         }
         if answer.initial_done {
@@ -221,25 +222,42 @@ impl Feed {
     }
 }
 
-fn revision_of(event: &Event) -> i64 {
-    event.to_loose().kv.map_or(0, |kv| kv.fields().mod_revision)
+/// What happened to a key: an event of a watch, but for what was there before.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Change {
+    /// 0: it was put; 1: it was deleted.
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(message, optional, tag = "2")]
+    kv: Option<KeyValue>,
 }
 
-fn name_of(event: &Event) -> &'static str {
-    if event.is_delete() { "delete" } else { "put" }
-}
+impl Change {
+    /// An event may be encoded already, for all who watch the key: it is read again here.
+    fn of(event: &impl Message) -> Change {
+        Change::decode(&event.encode_to_vec()[..]).unwrap_or_default()
+    }
 
-/// The inside of its JSON object.
-fn push_event(out: &mut Vec<u8>, event: &Event) {
-    if let Some(fields) = event.to_loose().kv.as_ref().map(KeyValue::fields) {
-        push_key_value(out, &fields, !event.is_delete());
+    fn revision(&self) -> i64 {
+        self.kv.as_ref().map_or(0, |kv| kv.fields().mod_revision)
+    }
+
+    fn name(&self) -> &'static str {
+        if self.kind == 0 { "put" } else { "delete" }
+    }
+
+    /// The inside of its JSON object.
+    fn push(&self, out: &mut Vec<u8>) {
+        if let Some(kv) = &self.kv {
+            push_key_value(out, &kv.fields(), self.kind == 0);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::v3::pb::{Loose, LooseEvent, etcdserverpb::ResponseHeader};
+    use crate::http::v3::pb::{Loose, etcdserverpb::ResponseHeader};
 
     fn feed(list: bool) -> Feed {
         Feed {
@@ -251,19 +269,16 @@ mod tests {
         }
     }
 
-    const PUT: i32 = 0;
-    const DELETE: i32 = 1;
-
-    fn event(kind: i32, key: &'static str, revision: i64) -> Event {
+    fn event<M: Message + Default>(kind: i32, key: &'static str, revision: i64) -> M {
         let kv = Loose { key: key.into(), mod_revision: revision, ..Loose::default() };
-        let kv = Some(KeyValue::Loose(Box::new(kv)));
-        Event::Loose(Box::new(LooseEvent { r#type: kind, kv, prev_kv: None }))
+        let change = Change { kind, kv: Some(KeyValue::Loose(Box::new(kv))) };
+        M::decode(&change.encode_to_vec()[..]).expect("the same fields")
     }
 
     #[actix::test]
     async fn an_id_comes_with_the_last_event_of_its_revision() {
         let answer = WatchResponse {
-            events: vec![event(PUT, "/a", 2), event(DELETE, "/b", 2), event(PUT, "/c", 3)],
+            events: vec![event(0, "/a", 2), event(1, "/b", 2), event(0, "/c", 3)],
             ..WatchResponse::default()
         };
         let put = "event: put\ndata: {\"key\":\"/a\",\"mod_revision\":2,\"value\":\"\"}\n\n";
@@ -278,7 +293,7 @@ mod tests {
     async fn what_is_listed_has_no_id_until_all_of_it_is_there() {
         let mut feed = feed(true);
         let listed = WatchResponse {
-            events: vec![event(PUT, "/a", 9), event(PUT, "/b", 4)],
+            events: vec![event(0, "/a", 9), event(0, "/b", 4)],
             ..WatchResponse::default()
         };
         assert!(!String::from_utf8_lossy(&feed.text(&listed)).contains("id:"));
@@ -287,8 +302,7 @@ mod tests {
             WatchResponse { header: Some(header), initial_done: true, ..WatchResponse::default() };
         let synced = "event: synced\nid: 9\ndata: {\"revision\":9}\n\n";
         assert_eq!(String::from_utf8_lossy(&feed.text(&done)), synced);
-        let later =
-            WatchResponse { events: vec![event(PUT, "/a", 10)], ..WatchResponse::default() };
+        let later = WatchResponse { events: vec![event(0, "/a", 10)], ..WatchResponse::default() };
         assert!(String::from_utf8_lossy(&feed.text(&later)).contains("id: 10\n"));
     }
 }
