@@ -3,7 +3,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use callboard::http::v3::pb::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
@@ -17,7 +17,7 @@ use callboard::http::v3::pb::v3electionpb::{
 };
 use callboard::http::v3::pb::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use prost::Message;
-use support::clock::poll;
+use support::clock::{now, pause, poll};
 use support::cluster::{Cluster, FAST};
 use support::grpc::{Call, Grpc, Status};
 use support::http::{Client, Incoming, PATIENCE, Request};
@@ -137,7 +137,7 @@ fn answers_are_etcds() {
 fn an_end_takes_all_keys_in_one_revision_and_wakes_v2_watchers() {
     let (server, grpc, mut client) = alone();
     let id = grant(&grpc, 0, 1).unwrap().id;
-    let started = Instant::now();
+    let started = now();
     put(&grpc, "/dir/a", id);
     let last = put(&grpc, "/dir/b", id);
     let shown = client.get("/v2/keys/dir/a").unwrap().text();
@@ -161,10 +161,10 @@ fn one_that_is_kept_alive_stays_and_v2_shows_so() {
     let id = grant(&grpc, 0, 1).unwrap().id;
     put(&grpc, "/kept", id);
     let mut stream = grpc.stream(KEEP_ALIVE);
-    let started = Instant::now();
+    let started = now();
     while started.elapsed() < Duration::from_secs(3) {
         assert_eq!(keep_alive(&mut stream, id), 1);
-        std::thread::sleep(Duration::from_millis(100)); // what is tested is that time passes
+        pause(); // what is tested is that time passes
     }
     let shown = client.get("/v2/keys/kept").unwrap().text();
     assert!(shown.contains(r#""ttl":1"#) && shown.contains(r#""expiration":""#), "{shown}");
@@ -181,7 +181,7 @@ fn a_cluster_keeps_what_is_kept_alive_and_ends_the_rest_when_its_leader_is_kille
     let at_follower = connect(&mut cluster, others[0]);
     let kept = grant(&at_follower, 0, TTL).unwrap().id;
     let left = grant(&at_follower, 0, TTL).unwrap().id;
-    let granted = Instant::now();
+    let granted = now();
     put(&at_follower, "/kept", kept);
     put(&at_follower, "/left", left);
     let mut stream = at_follower.stream(KEEP_ALIVE);
@@ -195,7 +195,7 @@ fn a_cluster_keeps_what_is_kept_alive_and_ends_the_rest_when_its_leader_is_kille
         if ended.is_none() && count(&at_follower, "/left") == 0 {
             ended = Some(granted.elapsed());
         }
-        std::thread::sleep(Duration::from_millis(100)); // what is tested is that time passes
+        pause(); // what is tested is that time passes
     }
     let ended = ended.expect("the one that was left ends in due time");
     assert!(ended >= Duration::from_secs(TTL as u64), "it ended early: after {ended:?}");
