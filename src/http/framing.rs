@@ -6,6 +6,8 @@
 //! parser behind judges them alone. So a wrong guess here can at worst leave a target unescaped, and
 //! never touches a body.
 
+use std::borrow::Cow;
+
 /// The longest line of a head that is looked at; those that matter are short.
 const LINE_BYTES_MAX: usize = 64;
 
@@ -213,6 +215,16 @@ fn parse_number(text: &[u8], radix: u32) -> Option<u64> {
 /// sends one means it.
 fn is_refused(byte: u8) -> bool {
     byte >= 0x7f || b"\"<>`#".contains(&byte)
+}
+
+/// A target with what the parser would refuse escaped.
+pub fn escape(target: &[u8]) -> Cow<'_, [u8]> {
+    if !target.iter().any(|&b| is_refused(b)) {
+        return Cow::Borrowed(target);
+    }
+    let mut out = Vec::with_capacity(target.len() + 16);
+    push_escaped(&mut out, target);
+    Cow::Owned(out)
 }
 
 fn push_escaped(out: &mut Vec<u8>, target: &[u8]) {

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cluster;
 pub mod diff;
 pub mod fake;
+pub mod grpc;
 pub mod http;
 pub mod json;
 pub mod links;

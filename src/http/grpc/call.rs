@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -17,18 +18,15 @@ use tokio::time::{Sleep, sleep};
 use super::{
     GrpcDoor,
     codec::{self, Proto},
+    figures::ClientFigures,
+    health,
     incoming::Incoming,
     metadata::Metadata,
+    methods::{Method, is_service, split},
     reply::{Gone, Reply},
     streaming,
 };
-use crate::http::{
-    route::Offer,
-    v3::{
-        error::{Code, NO_LEADER, RpcError},
-        methods::{Streaming, Unary},
-    },
-};
+use crate::http::v3::error::{Code, NO_LEADER, RpcError};
 
 /// The client's time is over.
 pub(super) const DEADLINE_EXCEEDED: RpcError =
@@ -38,42 +36,46 @@ pub(super) const DEADLINE_EXCEEDED: RpcError =
 pub async fn answer(
     door: Rc<GrpcDoor>,
     remote: Option<SocketAddr>,
+    client: Arc<ClientFigures>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
     let (head, body) = request.into_parts();
-    let reply = Reply::new(respond);
+    let mut reply = Reply::new(respond);
+    // A client that is gone need not know how it ends.
     let metadata = match Metadata::read(&head, remote) {
         Ok(metadata) => metadata,
         Err(no_call) => {
-            _ = reply.refuse_call(&no_call); // a client that is gone need not know
+            _ = reply.refuse_call(&no_call);
             return;
         }
     };
     let path = head.uri.path();
-    let (unary, streaming) = match door.offer {
-        Offer::Everything => (Unary::of_grpc(path), Streaming::of_grpc(path)),
-        Offer::Probes => (None, None),
+    let Some(method) = Method::of(path) else {
+        _ = reply.refuse(&unknown_method(path));
+        return;
     };
-    let unknown = unary.is_none() && streaming.is_none();
-    let refusal = unknown.then(|| unknown_method(path));
     drop(head); // a long call keeps what it needs
-    let incoming = Incoming::new(body, metadata.encoding, door.message_bytes_max);
-    _ = if let Some(rpc) = unary {
-        answer_unary(&door, rpc, &metadata, incoming, reply).await
-    } else if let Some(rpc) = streaming {
-        streaming::answer(&door, rpc, metadata, incoming, reply).await
-    } else {
-        refusal.map_or(Ok(()), |error| reply.refuse(&error))
+    reply.count(&door.doors.grpc, method);
+    client.count(method);
+    drop(client);
+    let incoming = Incoming::new(&door, method, body, metadata.encoding);
+    _ = match method {
+        Method::Unary(_) | Method::HealthCheck => {
+            answer_unary(&door, method, &metadata, incoming, reply).await
+        }
+        Method::Streaming(_) | Method::HealthWatch | Method::Reflection => {
+            streaming::answer(&door, method, &metadata, incoming, reply).await
+        }
     };
 }
 
 async fn answer_unary(
     door: &GrpcDoor,
-    rpc: Unary,
+    method: Method,
     metadata: &Metadata,
     mut incoming: Incoming,
-    mut reply: Reply,
+    mut reply: Reply<'_>,
 ) -> Result<(), Gone> {
     let mut deadline = pin!(metadata.timeout.map(sleep));
     let answered = {
@@ -82,6 +84,7 @@ async fn answer_unary(
             if metadata.caller.has_leader && door.has_no_leader() {
                 return Err(NO_LEADER);
             }
+            let Method::Unary(rpc) = method else { return health::check(&door.doors, request) };
             rpc.call(&door.services, &metadata.caller, Proto { streamed: false }, request).await
         });
         poll_fn(|cx| {
@@ -114,7 +117,7 @@ pub(super) fn poll_deadline(deadline: Pin<&mut Option<Sleep>>, cx: &mut Context<
 
 /// grpc-go's texts.
 fn unknown_method(path: &str) -> RpcError {
-    let text = match path.strip_prefix('/').and_then(|path| path.rsplit_once('/')) {
+    let text = match split(path) {
         None => format!("malformed method name: {path:?}"),
         Some((service, method)) if is_service(service) => {
             format!("unknown method {method} for service {service}")
@@ -122,17 +125,6 @@ fn unknown_method(path: &str) -> RpcError {
         Some((service, _)) => format!("unknown service {service}"),
     };
     RpcError::with_text(Code::Unimplemented, text)
-}
-
-fn is_service(name: &str) -> bool {
-    let unary = Unary::ALL.iter().map(|(_, path, _)| *path);
-    let streaming = Streaming::ALL.iter().map(|(_, path, _)| *path);
-    unary.chain(streaming).any(|path| service_of(path) == name)
-}
-
-/// The service in a gRPC path.
-pub(super) fn service_of(path: &str) -> &str {
-    path.strip_prefix('/').and_then(|path| path.rsplit_once('/')).map_or("", |(service, _)| service)
 }
 
 #[cfg(test)]

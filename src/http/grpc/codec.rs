@@ -19,11 +19,9 @@ pub struct Proto {
     pub streamed: bool,
 }
 
-impl Codec for Proto {
-    fn decode<M: prost::Message + Default + DeserializeOwned>(
-        self,
-        bytes: Bytes,
-    ) -> Result<M, RpcError> {
+impl Proto {
+    /// Reads a message, one that has no JSON form too.
+    pub fn read<M: prost::Message + Default>(self, bytes: Bytes) -> Result<M, RpcError> {
         M::decode(bytes).map_err(|error| {
             let what = if self.streamed {
                 "grpc: failed to unmarshal the received message"
@@ -32,6 +30,15 @@ impl Codec for Proto {
             };
             RpcError::with_text(Code::Internal, format!("{what}: {error}"))
         })
+    }
+}
+
+impl Codec for Proto {
+    fn decode<M: prost::Message + Default + DeserializeOwned>(
+        self,
+        bytes: Bytes,
+    ) -> Result<M, RpcError> {
+        self.read(bytes)
     }
 
     fn encode<M: prost::Message + Serialize>(self, message: &M) -> Bytes {

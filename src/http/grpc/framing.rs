@@ -55,7 +55,7 @@ impl Framing {
     }
 
     /// The next message, if it is here whole.
-    pub fn next(&mut self) -> Result<Option<Message>, FrameError> {
+    pub fn take(&mut self) -> Result<Option<Message>, FrameError> {
         if self.partial.is_empty() {
             if self.piece.len() >= HEAD_BYTES {
                 let (compressed, len) = self.head(&self.piece)?;
@@ -124,7 +124,7 @@ mod tests {
             let mut messages = Vec::new();
             for piece in input.chunks(size) {
                 framing.push(Bytes::copy_from_slice(piece));
-                while let Some(message) = framing.next().expect("well framed") {
+                while let Some(message) = framing.take().expect("well framed") {
                     messages.push((message.compressed, message.bytes.to_vec()));
                 }
             }
@@ -140,7 +140,7 @@ mod tests {
         let piece = Bytes::from(frame(0, b"message"));
         let mut framing = Framing::new(7);
         framing.push(piece.clone());
-        let message = framing.next().expect("well framed").expect("it is whole");
+        let message = framing.take().expect("well framed").expect("it is whole");
         assert_eq!(message.bytes.as_ptr(), piece[HEAD_BYTES..].as_ptr());
     }
 
@@ -156,7 +156,7 @@ mod tests {
                 let mut result = Ok(None);
                 for piece in head.chunks(size) {
                     framing.push(Bytes::copy_from_slice(piece));
-                    result = framing.next();
+                    result = framing.take();
                 }
                 assert_eq!(result, Err(error), "{head:?} in pieces of {size}");
                 assert!(framing.partial.capacity() < 1024);
@@ -168,7 +168,7 @@ mod tests {
     fn a_cut_message_is_not_between_messages() {
         let mut framing = Framing::new(40);
         framing.push(Bytes::from_static(&[0, 0, 0, 0, 9, 1]));
-        assert_eq!(framing.next(), Ok(None));
+        assert_eq!(framing.take(), Ok(None));
         assert!(!framing.is_between_messages());
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,13 +12,20 @@ use futures_util::Stream;
 use h2::RecvStream;
 
 use super::{
+    GrpcDoor,
     framing::{FrameError, Framing, Message},
     metadata::Encoding,
+    methods::Method,
 };
-use crate::http::v3::error::{Code, RpcError};
+use crate::http::{
+    Doors,
+    v3::error::{Code, RpcError},
+};
 
 /// See the head of the module.
 pub struct Incoming {
+    doors: Arc<Doors>,
+    method: Method,
     body: RecvStream,
     framing: Framing,
     encoding: Encoding,
@@ -25,9 +33,10 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// The messages of this body, each of at most `limit` bytes.
-    pub fn new(body: RecvStream, encoding: Encoding, limit: usize) -> Incoming {
-        Incoming { body, framing: Framing::new(limit), encoding, ended: false }
+    /// The messages of this body.
+    pub fn new(door: &GrpcDoor, method: Method, body: RecvStream, encoding: Encoding) -> Incoming {
+        let framing = Framing::new(door.message_bytes_max);
+        Incoming { doors: Arc::clone(&door.doors), method, body, framing, encoding, ended: false }
     }
 
     /// The next message, decompressed; none at the client's half-close.
@@ -36,8 +45,11 @@ impl Incoming {
             if self.ended {
                 return Poll::Ready(None);
             }
-            match self.framing.next() {
-                Ok(Some(message)) => return Poll::Ready(Some(self.plain(message))),
+            match self.framing.take() {
+                Ok(Some(message)) => {
+                    self.doors.grpc.received(self.method, message.bytes.len());
+                    return Poll::Ready(Some(self.plain(message)));
+                }
                 Ok(None) => {}
                 Err(error) => return self.fail(error.into()),
             }

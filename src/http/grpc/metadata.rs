@@ -43,6 +43,12 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     value.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// The version of etcd that a client was made for, as it says.
+pub fn client_version(headers: &HeaderMap) -> &str {
+    let value = headers.get("client-api-version").and_then(|value| value.to_str().ok());
+    value.unwrap_or("unknown")
+}
+
 impl Metadata {
     /// Reads the head of a request that means gRPC.
     pub fn read(head: &Parts, remote: Option<SocketAddr>) -> Result<Metadata, NoCall> {

@@ -9,9 +9,10 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use h2::{SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use tokio::time::Instant;
 
-use super::metadata::NoCall;
-use crate::http::v3::error::RpcError;
+use super::{figures::GrpcFigures, framing::HEAD_BYTES, metadata::NoCall, methods::Method};
+use crate::http::v3::error::{Code, RpcError};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -33,16 +34,37 @@ impl From<h2::Error> for Gone {
     }
 }
 
-/// See the head of the module.
-pub struct Reply {
+/// See the head of the module. How the call ends is counted once; one that nobody ends was given up.
+pub struct Reply<'a> {
     respond: SendResponse<Bytes>,
     sending: Option<SendStream<Bytes>>,
+    counted: Option<Counted<'a>>,
 }
 
-impl Reply {
+/// A call that is counted.
+struct Counted<'a> {
+    figures: &'a GrpcFigures,
+    method: Method,
+    begun: Option<Instant>,
+}
+
+impl<'a> Reply<'a> {
     /// Before anything is sent.
-    pub fn new(respond: SendResponse<Bytes>) -> Reply {
-        Reply { respond, sending: None }
+    pub fn new(respond: SendResponse<Bytes>) -> Reply<'a> {
+        Reply { respond, sending: None, counted: None }
+    }
+
+    /// A call of this method begins.
+    pub fn count(&mut self, figures: &'a GrpcFigures, method: Method) {
+        figures.started(method);
+        let begun = figures.timed.then(Instant::now);
+        self.counted = Some(Counted { figures, method, begun });
+    }
+
+    fn ended(&mut self, code: Option<Code>) {
+        if let Some(Counted { figures, method, begun }) = self.counted.take() {
+            figures.handled(method, code, begun.map(|begun| begun.elapsed()));
+        }
     }
 
     /// Ready when the client gave the call up, or its connection is lost.
@@ -58,36 +80,13 @@ impl Reply {
     /// holds the message back; when it is ready, the rest is not sent.
     pub async fn send<E: From<Gone>>(
         &mut self,
-        mut message: Bytes,
-        mut interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
+        message: Bytes,
+        interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
     ) -> Result<(), E> {
-        let sending = self.sending().map_err(E::from)?;
-        if message.len() <= AT_ONCE_BYTES {
-            sending.reserve_capacity(message.len());
-            if sending.capacity() >= message.len() {
-                return sending.send_data(message, false).map_err(|_| Gone.into());
-            }
+        if let Some(Counted { figures, method, .. }) = &self.counted {
+            figures.sent(*method, message.len().saturating_sub(HEAD_BYTES));
         }
-        while message.has_remaining() {
-            sending.reserve_capacity(message.len().min(PIECE_BYTES));
-            let room = poll_fn(|cx| {
-                if let Poll::Ready(end) = interrupted(cx) {
-                    return Poll::Ready(Err(end));
-                }
-                match sending.capacity() {
-                    0 => match sending.poll_capacity(cx) {
-                        Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
-                        Poll::Ready(_) => Poll::Ready(Err(Gone.into())),
-                        Poll::Pending => Poll::Pending,
-                    },
-                    room => Poll::Ready(Ok(room)),
-                }
-            })
-            .await?;
-            let piece = message.split_to(room.min(message.len()));
-            sending.send_data(piece, false).map_err(|_| E::from(Gone))?;
-        }
-        Ok(())
+        send_all(self.sending()?, message, interrupted).await
     }
 
     fn sending(&mut self) -> Result<&mut SendStream<Bytes>, Gone> {
@@ -99,6 +98,7 @@ impl Reply {
 
     /// All went well.
     pub fn finish(mut self) -> Result<(), Gone> {
+        self.ended(None);
         let sending = self.sending()?;
         let mut trailers = HeaderMap::with_capacity(1);
         trailers.insert(STATUS, HeaderValue::from_static("0"));
@@ -116,20 +116,57 @@ impl Reply {
     }
 
     fn refuse_with(mut self, status: StatusCode, error: &RpcError) -> Result<(), Gone> {
-        match &mut self.sending {
-            Some(sending) => {
-                let mut trailers = HeaderMap::with_capacity(2);
-                put_status(&mut trailers, error);
-                sending.send_trailers(trailers)?;
-            }
-            None => {
-                let mut head = head(status);
-                put_status(head.headers_mut(), error);
-                self.respond.send_response(head, true)?;
-            }
+        self.ended(Some(error.code));
+        if let Some(sending) = &mut self.sending {
+            let mut trailers = HeaderMap::with_capacity(2);
+            put_status(&mut trailers, error);
+            return Ok(sending.send_trailers(trailers)?);
         }
+        let mut head = head(status);
+        put_status(head.headers_mut(), error);
+        self.respond.send_response(head, true)?;
         Ok(())
     }
+}
+
+impl Drop for Reply<'_> {
+    fn drop(&mut self) {
+        self.ended(Some(Code::Cancelled));
+    }
+}
+
+/// Sends bytes as the client's flow control allows; `interrupted` is polled while it does not.
+pub async fn send_all<E: From<Gone>>(
+    sending: &mut SendStream<Bytes>,
+    mut bytes: Bytes,
+    mut interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
+) -> Result<(), E> {
+    if bytes.len() <= AT_ONCE_BYTES {
+        sending.reserve_capacity(bytes.len());
+        if sending.capacity() >= bytes.len() {
+            return sending.send_data(bytes, false).map_err(|_| Gone.into());
+        }
+    }
+    while bytes.has_remaining() {
+        sending.reserve_capacity(bytes.len().min(PIECE_BYTES));
+        let room = poll_fn(|cx| {
+            if let Poll::Ready(end) = interrupted(cx) {
+                return Poll::Ready(Err(end));
+            }
+            match sending.capacity() {
+                0 => match sending.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
+                    Poll::Ready(_) => Poll::Ready(Err(Gone.into())),
+                    Poll::Pending => Poll::Pending,
+                },
+                room => Poll::Ready(Ok(room)),
+            }
+        })
+        .await?;
+        let piece = bytes.split_to(room.min(bytes.len()));
+        sending.send_data(piece, false).map_err(|_| E::from(Gone))?;
+    }
+    Ok(())
 }
 
 fn head(status: StatusCode) -> Response<()> {
@@ -163,7 +200,6 @@ fn escaped(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::v3::error::Code;
 
     #[test]
     fn texts_are_escaped() {

@@ -3,13 +3,20 @@
 //! All tasks of a connection live on its thread. What they send in one turn is written together, by the
 //! task of the connection, which is woken once and runs behind them.
 
-use std::{future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, time::Duration};
+use std::{
+    future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration,
+};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{GrpcDoor, call};
+use super::{
+    GrpcDoor, bridge, call,
+    figures::ClientFigures,
+    keepalive::{Keepalive, OpenCall, Signs, Watched},
+    metadata,
+};
 
 /// How long a client may take to send its settings.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,13 +40,15 @@ pub async fn serve<S>(io: S, remote: Option<SocketAddr>, door: Rc<GrpcDoor>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let signs = Rc::new(Signs::default());
+    let io = Watched::new(io, Rc::clone(&signs), &door.doors.settings.http2);
     let handshake = builder(&door).handshake::<_, Bytes>(io);
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => handshake,
         () = door.drained() => return,
     };
     let Ok(Ok(connection)) = handshake else { return }; // it did not mean it
-    take(connection, remote, door).await;
+    take(connection, remote, door, signs).await;
 }
 
 fn builder(door: &GrpcDoor) -> Builder {
@@ -61,21 +70,48 @@ async fn take<S>(
     mut connection: Connection<S, Bytes>,
     remote: Option<SocketAddr>,
     door: Rc<GrpcDoor>,
+    signs: Rc<Signs>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let settings = &door.doors.settings.http2;
+    let mut keepalive = Keepalive::new(connection.ping_pong(), Rc::clone(&signs), settings);
     let mut drained = pin!(door.drained());
     let mut draining = false;
+    // One connection is one client, and has one version, nearly always.
+    let mut client: Option<Arc<ClientFigures>> = None;
     loop {
         let next = poll_fn(|cx| {
             if !draining && drained.as_mut().poll(cx).is_ready() {
                 draining = true;
                 connection.graceful_shutdown();
             }
+            if keepalive.poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
             connection.poll_accept(cx)
         });
         // An error is the client's, and h2 has told it.
         let Some(Ok((request, respond))) = next.await else { return };
-        actix::spawn(call::answer(Rc::clone(&door), remote, request, respond));
+        let (open, door) = (OpenCall::new(&signs), Rc::clone(&door));
+        if door.offer.has_grpc() && (metadata::is_grpc(request.headers()) || !door.offer.has_http())
+        {
+            let version = metadata::client_version(request.headers());
+            let client = match &client {
+                Some(known) if known.is(version) => Arc::clone(known),
+                _ => Arc::clone(client.insert(door.doors.grpc.client(version))),
+            };
+            let answering = call::answer(door, remote, client, request, respond);
+            actix::spawn(async move {
+                let _open = open;
+                answering.await;
+            });
+        } else {
+            let answering = bridge::answer(door, remote, request, respond);
+            actix::spawn(async move {
+                let _open = open;
+                answering.await;
+            });
+        }
     }
 }

@@ -9,19 +9,23 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::{
     GrpcDoor,
     call::DEADLINE_EXCEEDED,
     codec::{self, Proto},
+    health,
     incoming::Incoming,
     metadata::Metadata,
+    methods::Method,
+    reflection,
     reply::{Gone, Reply},
 };
 use crate::http::v3::{
+    Answers,
     error::{NO_LEADER, RpcError, STOPPED},
-    methods::Streaming,
 };
 
 /// So many election timeouts in a row without a leader are too many.
@@ -42,16 +46,16 @@ impl From<Gone> for End {
 /// Answers a call.
 pub(super) async fn answer(
     door: &GrpcDoor,
-    rpc: Streaming,
-    metadata: Metadata,
+    method: Method,
+    metadata: &Metadata,
     incoming: Incoming,
-    mut reply: Reply,
+    mut reply: Reply<'_>,
 ) -> Result<(), Gone> {
     if metadata.caller.has_leader && door.has_no_leader() {
         return reply.refuse(&NO_LEADER);
     }
-    let mut ends = Ends::new(door, &metadata);
-    match carry(door, rpc, &metadata, incoming, &mut reply, &mut ends).await {
+    let mut ends = Ends::new(door, metadata);
+    match carry(door, method, metadata, incoming, &mut reply, &mut ends).await {
         Ok(()) => reply.finish(),
         Err(End::Error(error)) => reply.refuse(&error),
         Err(End::Gone) => Err(Gone),
@@ -60,16 +64,14 @@ pub(super) async fn answer(
 
 async fn carry(
     door: &GrpcDoor,
-    rpc: Streaming,
+    method: Method,
     metadata: &Metadata,
     incoming: Incoming,
-    reply: &mut Reply,
+    reply: &mut Reply<'_>,
     ends: &mut Ends<'_>,
 ) -> Result<(), End> {
-    let codec = Proto { streamed: rpc.takes_stream() };
     let mut answers = {
-        let mut calling =
-            pin!(rpc.call(&door.services, &metadata.caller, codec, Box::pin(incoming)));
+        let mut calling = pin!(call(door, method, metadata, incoming));
         poll_fn(|cx| match calling.as_mut().poll(cx) {
             Poll::Ready(answers) => Poll::Ready(answers.map_err(End::Error)),
             Poll::Pending => poll_end(reply, ends, cx).map(Err),
@@ -95,7 +97,27 @@ async fn carry(
     }
 }
 
-fn poll_end(reply: &mut Reply, ends: &mut Ends<'_>, cx: &mut Context<'_>) -> Poll<End> {
+async fn call(
+    door: &GrpcDoor,
+    method: Method,
+    metadata: &Metadata,
+    mut incoming: Incoming,
+) -> Result<Answers<Bytes>, RpcError> {
+    match method {
+        Method::Streaming(rpc) => {
+            let codec = Proto { streamed: method.takes_stream() };
+            rpc.call(&door.services, &metadata.caller, codec, Box::pin(incoming)).await
+        }
+        Method::HealthWatch => {
+            let request = poll_fn(|cx| incoming.poll_only(cx)).await?;
+            health::watch(&door.doors, request)
+        }
+        Method::Reflection => Ok(reflection::answer(Box::pin(incoming))),
+        Method::Unary(_) | Method::HealthCheck => unreachable!("it has one answer"),
+    }
+}
+
+fn poll_end(reply: &mut Reply<'_>, ends: &mut Ends<'_>, cx: &mut Context<'_>) -> Poll<End> {
     if let Poll::Ready(gone) = reply.poll_gone(cx) {
         return Poll::Ready(gone.into());
     }

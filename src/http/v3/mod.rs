@@ -38,6 +38,7 @@ mod convert;
 )]
 mod election;
 pub mod error;
+mod hash;
 #[allow(clippy::unused_async, reason = "what takes long is to be done aside")]
 mod kv;
 #[allow(
@@ -56,6 +57,7 @@ mod lease;
     reason = "not there yet"
 )]
 mod lock;
+mod long;
 #[allow(
     missing_docs,
     clippy::unused_async,
@@ -66,6 +68,7 @@ mod lock;
 mod maintenance;
 pub mod methods;
 pub mod pb;
+mod range_stream;
 mod watch;
 
 /// The RPCs. Cheap to clone.

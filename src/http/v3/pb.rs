@@ -12,7 +12,7 @@ mod event;
 mod key_value;
 
 pub use event::{Event, LooseEvent};
-pub use key_value::{KeyValue, Loose};
+pub use key_value::{Fields, KeyValue, Loose};
 
 include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 

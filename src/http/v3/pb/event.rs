@@ -92,6 +92,11 @@ impl Event {
         }
     }
 
+    /// The key, with the value if it was put.
+    pub fn kv(&self) -> Option<KeyValue> {
+        self.to_loose().kv
+    }
+
     /// Whether it tells of a deletion.
     pub fn is_delete(&self) -> bool {
         self.to_loose().r#type == DELETE

@@ -1,0 +1,178 @@
+//! Calls that go well, and those that are badly put.
+
+use bytes::Bytes;
+use callboard::http::v3::pb::{
+    KeyValue,
+    etcdserverpb::{PutRequest, PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse},
+};
+use http::Method;
+
+use crate::support::{
+    grpc::{Grpc, frame, framed},
+    http::Client,
+    server::Server,
+};
+
+pub const RANGE: &str = "/etcdserverpb.KV/Range";
+pub const PUT: &str = "/etcdserverpb.KV/Put";
+const TXN: &str = "/etcdserverpb.KV/Txn";
+
+const INVALID_ARGUMENT: u32 = 3;
+const DEADLINE_EXCEEDED: u32 = 4;
+const RESOURCE_EXHAUSTED: u32 = 8;
+const UNIMPLEMENTED: u32 = 12;
+const INTERNAL: u32 = 13;
+
+pub fn put(key: &str, value: &[u8]) -> PutRequest {
+    PutRequest { key: key.to_owned().into(), value: value.to_vec().into(), ..PutRequest::default() }
+}
+
+pub fn get(key: &str) -> RangeRequest {
+    RangeRequest { key: key.to_owned().into(), ..RangeRequest::default() }
+}
+
+/// gRPC and HTTP/1.1 on one port, whoever serves the connections.
+#[test]
+fn both_protocols_on_one_port() {
+    for workers in ["1", "2"] {
+        let server = Server::start(&[&format!("--http-workers={workers}")]);
+        let grpc = Grpc::connect(server.client_addr());
+        let answer: PutResponse = grpc.unary(PUT, &put("a", b"1")).unwrap();
+        let revision = answer.header.unwrap().revision;
+        let found: RangeResponse = grpc.unary(RANGE, &get("a")).unwrap();
+        assert_eq!((found.count, found.header.unwrap().revision), (1, revision));
+        let done: TxnResponse = grpc.unary(TXN, &TxnRequest::default()).unwrap();
+        assert!(done.succeeded);
+        let mut http = Client::new(server.client_addr());
+        assert_eq!(http.put("/b", &[("value", "2")]).unwrap().status(), 201);
+        let later: RangeResponse = grpc.unary(RANGE, &get("a")).unwrap();
+        assert_eq!(later.header.unwrap().revision, revision + 1, "one store behind both");
+    }
+}
+
+/// A message in any number of pieces, with the end of the stream behind it or not yet.
+#[test]
+fn messages_in_pieces() {
+    let server = Server::start(&[]);
+    let grpc = Grpc::connect(server.client_addr());
+    let value = vec![7; 300_000];
+    let bytes = framed(&put("k", &value));
+    for size in [1, 4, 5, 6, 1000, 20_000, bytes.len()] {
+        let mut call = grpc.stream(PUT);
+        let head = bytes.slice(..bytes.len().min(10));
+        head.chunks(size).for_each(|piece| call.send_bytes(Bytes::copy_from_slice(piece), false));
+        for piece in bytes[head.len()..].chunks(size.max(1000)) {
+            call.send_bytes(Bytes::copy_from_slice(piece), false);
+        }
+        if size != 1 {
+            call.half_close(); // an answer need not wait for it
+        }
+        let answer: PutResponse = call.recv().unwrap().unwrap();
+        assert!(answer.header.is_some(), "in pieces of {size}");
+        let status = call.end();
+        assert!(status.is(0, ""), "{status:?}");
+    }
+    let found: RangeResponse = grpc.unary(RANGE, &get("k")).unwrap();
+    let KeyValue::Loose(found) = &found.kvs[0] else { panic!("{found:?}") };
+    assert_eq!(found.value, value);
+}
+
+/// Each of these is refused with grpc-go's status, and the connection goes on.
+#[test]
+fn badly_put_calls() {
+    let server = Server::start(&[]);
+    let grpc = Grpc::connect(server.client_addr());
+    let good = framed(&get("a"));
+    let over = 1_572_864 + 512 * 1024 + 1_usize;
+    let announced = [&[0][..], &u32::try_from(over).unwrap().to_be_bytes()].concat();
+    let too_large = format!("grpc: received message larger than max ({over} vs. {})", over - 1);
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, Bytes, u32, &'a str);
+    let cases: [Case<'_>; 12] = [
+        ("too large", &[], PUT, announced.into(), RESOURCE_EXHAUSTED, &too_large),
+        ("no service", &[], "/x.Y/Z", good.clone(), UNIMPLEMENTED, "unknown service x.Y"),
+        (
+            "no method",
+            &[],
+            "/etcdserverpb.KV/Rang",
+            good.clone(),
+            UNIMPLEMENTED,
+            "unknown method Rang for service etcdserverpb.KV",
+        ),
+        ("no path", &[], "/", good.clone(), UNIMPLEMENTED, "malformed method name: \"/\""),
+        (
+            "nonsense",
+            &[],
+            RANGE,
+            frame(0, b"\xff\xff"),
+            INTERNAL,
+            "grpc: error unmarshalling request: ",
+        ),
+        ("no message", &[], RANGE, Bytes::new(), INTERNAL, "cardinality violation: "),
+        ("half a message", &[], RANGE, good.slice(..good.len() - 1), INTERNAL, "unexpected EOF"),
+        (
+            "a strange frame",
+            &[],
+            RANGE,
+            frame(2, b""),
+            INTERNAL,
+            "grpc: received unexpected payload format 2",
+        ),
+        (
+            "compressed without saying how",
+            &[],
+            RANGE,
+            frame(1, b""),
+            INTERNAL,
+            "grpc: compressed flag set with identity or empty encoding",
+        ),
+        (
+            "compressed in another way",
+            &[("grpc-encoding", "snappy")],
+            RANGE,
+            good.clone(),
+            UNIMPLEMENTED,
+            "grpc: Decompressor is not installed for grpc-encoding \"snappy\"",
+        ),
+        (
+            "no time at all",
+            &[("grpc-timeout", "x")],
+            RANGE,
+            good.clone(),
+            INTERNAL,
+            "malformed grpc-timeout",
+        ),
+        ("no key", &[], RANGE, frame(0, b""), INVALID_ARGUMENT, "etcdserver: key is not provided"),
+    ];
+    for (what, metadata, path, bytes, code, message) in cases {
+        let mut call = grpc.stream_with(metadata, path);
+        call.send_bytes(bytes, true);
+        let status = call.end();
+        assert_eq!(status.code, Some(code), "{what}: {status:?}");
+        assert!(status.message.starts_with(message), "{what}: {status:?}");
+    }
+    for (method, metadata, http) in [
+        (Method::GET, &[][..], 405),
+        (Method::POST, &[("content-type", "application/grpc+json")], 415),
+        (Method::POST, &[("content-type", "application/grpc-web")], 415),
+        (Method::POST, &[("grpc-timeout", "1")], 400),
+    ] {
+        let mut call = grpc.request(method, metadata, RANGE, true).unwrap();
+        assert_eq!(call.end().http, http, "{metadata:?}");
+    }
+    assert_eq!(grpc.unary::<_, RangeResponse>(RANGE, &get("a")).unwrap().count, 0);
+}
+
+/// A call whose time is over is told so.
+#[test]
+fn deadlines() {
+    let server = Server::start(&[]);
+    let grpc = Grpc::connect(server.client_addr());
+    let status = grpc.stream_with(&[("grpc-timeout", "50m")], PUT).end();
+    assert!(status.is(DEADLINE_EXCEEDED, "context deadline exceeded"), "{status:?}");
+    let status = grpc.unary_with::<_, RangeResponse>(&[("grpc-timeout", "0n")], RANGE, &get("a"));
+    if let Err(status) = status {
+        assert!(status.is(DEADLINE_EXCEEDED, "context deadline exceeded"), "{status:?}");
+    }
+    let in_time = [("grpc-timeout", "10S")];
+    assert!(grpc.unary_with::<_, RangeResponse>(&in_time, RANGE, &get("a")).is_ok());
+}
