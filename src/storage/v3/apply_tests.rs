@@ -1,3 +1,5 @@
+//! What puts, deletions, leases, compactions and alarms do to a state.
+
 use super::super::scene::{Scene, put, shown};
 use super::*;
 use crate::{

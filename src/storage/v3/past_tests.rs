@@ -1,3 +1,5 @@
+//! Ranges at every revision that history knows.
+
 use super::super::scene::{Scene, keys, shown};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Orders, limits, filters and counts of ranges.
+
 use super::super::scene::{Scene, keys, query, shown};
 use super::*;
 use SortOrder::{Ascend, Descend, None as Unsorted};

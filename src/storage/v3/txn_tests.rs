@@ -1,3 +1,5 @@
+//! Compares, branches, order and revisions of transactions.
+
 use super::super::scene::{Scene, keys, put, query, query_at, shown};
 use super::super::{V3Answer, V3Applied};
 use super::*;
