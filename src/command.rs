@@ -127,6 +127,11 @@ pub enum MemberChange {
         peer_urls: Vec<String>,
         /// Without a vote until it is promoted.
         learner: bool,
+        /// The learners that there may be with this one, by the proposer's `--max-learners`: two that are
+        /// asked for at the same time at two members must not both come. None, as earlier versions wrote
+        /// it: any number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        learners_max: Option<u64>,
     },
     /// A learner gets its vote.
     Promote {
@@ -145,6 +150,19 @@ pub enum MemberChange {
         /// Its new peer URLs, sorted.
         peer_urls: Vec<String>,
     },
+}
+
+impl MemberChange {
+    /// With `max` learners at most, where it adds one.
+    #[must_use]
+    pub fn limited(self, max: u64) -> MemberChange {
+        match self {
+            MemberChange::Add { id, peer_urls, learner: true, .. } => {
+                MemberChange::Add { id, peer_urls, learner: true, learners_max: Some(max) }
+            }
+            other => other,
+        }
+    }
 }
 
 /// etcd's alarms.
@@ -195,6 +213,20 @@ pub enum V2Op {
     CompareAndDelete(V2Compare),
 }
 
+impl V2Op {
+    /// Whether it may need more space than there was: all that writes, but for what only keeps a node
+    /// alive.
+    pub fn takes_space(&self) -> bool {
+        match self {
+            V2Op::Create(_) | V2Op::CreateInOrder(_) => true,
+            V2Op::Set(write) | V2Op::Update(write) | V2Op::CompareAndSwap { write, .. } => {
+                !write.refresh
+            }
+            V2Op::Delete { .. } | V2Op::CompareAndDelete(_) => false,
+        }
+    }
+}
+
 /// The new content of a v2 node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct V2Write {
@@ -221,6 +253,32 @@ pub struct V2Compare {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The log of an earlier version has additions without a limit.
+    #[test]
+    fn an_addition_without_a_limit_is_encoded_as_before() {
+        #[derive(Serialize)]
+        enum Before {
+            Add { id: MemberId, peer_urls: Vec<String>, learner: bool },
+        }
+        let urls = || vec!["http://a:1".to_owned()];
+        for learner in [false, true] {
+            let add = MemberChange::Add {
+                id: MemberId(5),
+                peer_urls: urls(),
+                learner,
+                learners_max: None,
+            };
+            let before = Before::Add { id: MemberId(5), peer_urls: urls(), learner };
+            let before = rmp_serde::to_vec(&before).expect("plain data into memory");
+            assert_eq!(rmp_serde::to_vec(&add).expect("plain data into memory"), before);
+            assert_eq!(rmp_serde::from_slice::<MemberChange>(&before).expect("as before"), add);
+            let limited = add.clone().limited(3);
+            assert_eq!(limited != add, learner);
+            let encoded = rmp_serde::to_vec(&limited).expect("plain data into memory");
+            assert_eq!(rmp_serde::from_slice::<MemberChange>(&encoded).expect("as now"), limited);
+        }
+    }
 
     #[test]
     fn the_proposer_is_read_from_the_first_bytes() {

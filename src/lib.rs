@@ -17,5 +17,6 @@ pub mod proxy;
 pub mod published;
 pub mod storage;
 pub mod telemetry;
+pub mod tls;
 pub mod types;
 pub mod wire;

@@ -50,6 +50,18 @@ pub struct Metrics {
     pub health_success: IntCounter,
     /// Answers of `/health` that were not.
     pub health_failures: IntCounter,
+    /// Keys that were written, through whichever door and member.
+    pub mvcc_puts: IntCounter,
+    /// Keys that were deleted, likewise.
+    pub mvcc_deletes: IntCounter,
+    /// Ranges that this member was asked for.
+    pub mvcc_ranges: IntCounter,
+    /// Transactions that this member was asked for.
+    pub mvcc_txns: IntCounter,
+    /// Revisions that compaction has freed.
+    pub compacted_revisions: IntCounter,
+    /// Linearizable reads that waited long.
+    pub slow_read_indexes: IntCounter,
     requests: Requests,
     registry: Registry,
     mailboxes: Mutex<Vec<Arc<Gauge>>>,
@@ -117,6 +129,30 @@ impl Metrics {
                 "etcd_server_health_failures",
                 "The total number of failed health checks",
             )),
+            mvcc_puts: add.counter(Opts::new(
+                "etcd_mvcc_put_total",
+                "Total number of puts seen by this member.",
+            )),
+            mvcc_deletes: add.counter(Opts::new(
+                "etcd_mvcc_delete_total",
+                "Total number of deletes seen by this member.",
+            )),
+            mvcc_ranges: add.counter(Opts::new(
+                "etcd_mvcc_range_total",
+                "Total number of ranges seen by this member.",
+            )),
+            mvcc_txns: add.counter(Opts::new(
+                "etcd_mvcc_txn_total",
+                "Total number of txns seen by this member.",
+            )),
+            compacted_revisions: add.counter(Opts::new(
+                "etcd_debugging_mvcc_db_compaction_keys_total",
+                "Total number of db keys compacted.",
+            )),
+            slow_read_indexes: add.counter(Opts::new(
+                "etcd_server_slow_read_indexes_total",
+                "The total number of pending read indexes not in sync with leader's or timed out read index requests.",
+            )),
             requests: Requests {
                 reads: requests("read", "2xx"),
                 writes: requests("write", "200"),
@@ -145,6 +181,15 @@ impl Metrics {
     pub fn observe_snapshot(&self, took: Duration, bytes: u64) {
         self.snapshot_save_seconds.observe(took.as_secs_f64());
         self.snapshot_bytes.inc_by(bytes);
+    }
+
+    /// A linearizable read has waited so long for its read index.
+    pub fn observe_read_index(&self, waited: Duration) {
+        /// etcd's.
+        const SLOW: Duration = Duration::from_millis(500);
+        if waited >= SLOW {
+            self.slow_read_indexes.inc();
+        }
     }
 
     /// Counts an answer on `/v2/keys`.

@@ -9,11 +9,12 @@
 mod boot;
 mod clocks;
 mod force_new_cluster;
+mod listening;
 mod peering;
 mod signals;
 
 use std::{
-    net::{TcpListener, ToSocketAddrs},
+    net::TcpListener,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -28,14 +29,14 @@ use crate::{
         audit::digest::Digester,
         mailbox::{Gauge, Mailbox, Reply},
         raft_node::{
-            Propose, ProposeError, ReadIndex,
-            host::{Digested, Persisted, RaftNode, SnapshotTaken, StopTaking, Transfer, Wiring},
+            Propose, ProposeError, ReadIndex, Transfer,
+            host::{Digested, Persisted, RaftNode, SnapshotTaken, StopTaking, Wiring},
             role::Role as RaftRole,
         },
         snapshotter::{self, host::Snapshotter, role::Policy},
         store::{
             Cancel, Subscribe,
-            compactor::{Compactor, Retention},
+            compactor::Compactor,
             host::{Meet, Pace, Store},
             role::Role as StoreRole,
         },
@@ -44,11 +45,11 @@ use crate::{
     bootstrap::{self, Bootstrap, BootstrapError},
     clock::wall_clock,
     command::Command,
-    config::{AutoCompaction, Config, MetricsDetail},
+    config::{Config, MetricsDetail},
     http::{
         self, DoorSettings, Doors,
         grpc::figures::GrpcFigures,
-        server::{HttpServer, ServerSettings},
+        server::{HttpServer, ServerSettings, Tls},
     },
     metrics::Metrics,
     published::{Identity, Published},
@@ -82,6 +83,9 @@ pub enum RunError {
         /// Why.
         error: std::io::Error,
     },
+    /// A certificate, a key or a list of authorities is missing, or not what it should be.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// The `raft` crate refused what it was given.
     #[error("raft: {0}")]
     Raft(#[from] raft::Error),
@@ -152,13 +156,15 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     if opened.recovered.state.membership().removed().contains(&opened.identity.member_id) {
         return Err(RunError::Removed);
     }
-    let client_listeners = listen("listen-client-urls", &config.listen_client_urls)?;
-    let http_listeners = listen("listen-client-http-urls", &config.listen_client_http_urls)?;
-    let metrics_listeners = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
+    let certificates = listening::Certificates::read(config)?;
+    let clients = certificates.listen("listen-client-urls", &config.listen_client_urls)?;
+    let http = certificates.listen("listen-client-http-urls", &config.listen_client_http_urls)?;
+    let probes = certificates.listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
-    let peer_listeners = listen("listen-peer-urls", &config.listen_peer_urls)?;
+    let peer_listeners = listening::listen("listen-peer-urls", &config.listen_peer_urls)?;
+    certificates.look_after().map_err(system("listening for signals"))?;
     let core = Core::start(config, &disk, opened, &metrics, peer_listeners)?;
-    let doors = Arc::new(core.doors(config, telemetry));
+    let doors = Arc::new(core.doors(config, telemetry, certificates.current()));
     let publishing = core.publish_member(config);
     tokio::pin!(publishing);
     // A cluster that has no quorum yet, or no more, is served as well as it can be, but not as ready.
@@ -183,11 +189,8 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
             HttpServer::new(doors, settings)
         })
     };
-    let start = http::server::Start {
-        clients: client_listeners,
-        http: http_listeners,
-        probes: metrics_listeners,
-    };
+    core.arbiter.spawn(http::quota::guard(Arc::clone(&doors)));
+    let start = http::server::Start { clients, http, probes };
     server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
     if !ready {
         tracing::warn!("no quorum yet: serving what needs none");
@@ -220,28 +223,6 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
 
 fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
     move |error| RunError::System { what, error }
-}
-
-fn listen(
-    setting: &'static str,
-    urls: &[crate::config::Url],
-) -> Result<Vec<TcpListener>, RunError> {
-    let open = |url: &crate::config::Url| {
-        bind(url.address()).map_err(|error| RunError::Listen {
-            setting,
-            url: url.as_str().to_owned(),
-            error,
-        })
-    };
-    urls.iter().map(open).collect()
-}
-
-/// Listens on the first address of `host` that works, IPv4 before IPv6 as with etcd: `localhost` is
-/// 127.0.0.1 even where the system names `::1` first.
-fn bind(host: impl ToSocketAddrs) -> std::io::Result<TcpListener> {
-    let mut addresses: Vec<_> = host.to_socket_addrs()?.collect();
-    addresses.sort_unstable();
-    TcpListener::bind(&addresses[..])
 }
 
 /// Why a running member ends.
@@ -317,7 +298,8 @@ impl Core {
         wal_figures.snapshot_index.store(snapshot_index.0, Ordering::Release);
 
         let state = recovered.state.clone();
-        let compactor = Compactor::new(retention(config.auto_compaction), config.history_bytes_max);
+        let compactor =
+            Compactor::new(boot::retention(config.auto_compaction), config.history_bytes_max);
         let raft_role =
             RaftRole::new(boot::raft_boot(config, member, recovered), &boot::raft_logger())?;
         let store_role = StoreRole::new(member, state, compactor, wall_clock());
@@ -426,7 +408,7 @@ impl Core {
         })
     }
 
-    fn doors(&self, config: &Config, telemetry: Telemetry) -> Doors {
+    fn doors(&self, config: &Config, telemetry: Telemetry, certificates: Option<Tls>) -> Doors {
         let raft_node = self.raft_node.clone();
         Doors {
             propose: Mailbox::<Propose>::new(
@@ -434,9 +416,11 @@ impl Core {
                 Arc::clone(&self.raft_gauge),
             ),
             read_index: Mailbox::<ReadIndex>::new(
-                raft_node.recipient(),
+                raft_node.clone().recipient(),
                 Arc::clone(&self.raft_gauge),
             ),
+            transfer: raft_node.recipient(),
+            quota: http::quota::Quota::default(),
             subscribe: Mailbox::<Subscribe>::new(
                 self.store.clone().recipient(),
                 Arc::clone(&self.store_gauge),
@@ -446,6 +430,7 @@ impl Core {
             stats: Arc::clone(&self.stats),
             metrics: Arc::clone(&self.metrics),
             telemetry: Some(telemetry),
+            certificates,
             drain: http::drain::DrainSignal::default(),
             grpc: GrpcFigures::new(config.metrics == MetricsDetail::Extensive),
             settings: DoorSettings {
@@ -455,6 +440,7 @@ impl Core {
                 enable_v2: config.enable_v2,
                 max_txn_ops: config.max_txn_ops as usize,
                 quota_backend_bytes: config.quota_backend_bytes,
+                quota_auto_disarm: config.quota_auto_disarm,
                 http2: http::Http2Settings {
                     max_concurrent_streams: config.max_concurrent_streams,
                     keepalive_min_time: config.grpc_keepalive_min_time,
@@ -579,28 +565,5 @@ impl Core {
         });
         _ = joined.await;
         self.arbiter.stop();
-    }
-}
-
-fn retention(setting: AutoCompaction) -> Retention {
-    match setting {
-        AutoCompaction::Off => Retention::Off,
-        AutoCompaction::Revisions(revisions) => Retention::Revisions(revisions),
-        AutoCompaction::Period(period) => Retention::Seconds(period.as_secs().max(1)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-
-    use super::*;
-
-    #[test]
-    fn ipv4_is_listened_on_first() {
-        let host: [SocketAddr; 2] =
-            [(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into()];
-        let listener = bind(&host[..]).unwrap();
-        assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
     }
 }

@@ -9,10 +9,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use callboard::bootstrap::client::{Client, ClientError};
-use callboard::bootstrap::{Bootstrap, BootstrapError, from_dns, resolve};
+use callboard::bootstrap::{Bootstrap, BootstrapError, from_dns, resolve, resolve_by};
 use callboard::config::{self, Config, Url, env::Variables, flags};
 use callboard::identity::{cluster_id, member_id};
 use callboard::types::{ClusterId, MemberId};
+use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::{Message, ResponseCode};
@@ -311,6 +312,80 @@ fn dns(records: &'static [(&str, u16, &str)]) -> u16 {
     port
 }
 
+/// Asks the server at this port, and nobody else.
+fn resolver(port: u16) -> Result<TokioResolver, BootstrapError> {
+    let mut udp = ConnectionConfig::udp();
+    udp.port = port;
+    let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![udp]);
+    let resolver = TokioResolver::builder_with_config(
+        ResolverConfig::from_name_servers(vec![server]),
+        TokioRuntimeProvider::default(),
+    );
+    Ok(resolver.build().unwrap())
+}
+
+/// The settings of a member whose cluster is found by the domain `d.test`.
+fn found_by_dns(name: &str, port: u16, state: &str) -> Config {
+    config(&[
+        &format!("--name={name}"),
+        &format!("--initial-advertise-peer-urls=http://127.0.0.1:{port}"),
+        &format!("--initial-cluster-state={state}"),
+        "--discovery-srv=d.test",
+    ])
+}
+
+#[test]
+fn members_that_dns_names_found_one_cluster() {
+    let dns = dns(&[
+        ("_etcd-server._tcp.d.test.", 21, "one.d.test."),
+        ("_etcd-server._tcp.d.test.", 22, "two.d.test."),
+    ]);
+    let ids = ["http://one.d.test:21", "http://two.d.test:22"]
+        .map(|url| member_id(&[url.to_owned()], "etcd-cluster"));
+    for (at, port) in [21, 22].into_iter().enumerate() {
+        let config = found_by_dns("me", port, "new");
+        let found = run(resolve_by(&config, || resolver(dns))).unwrap();
+        let Bootstrap::New { mut members, own, cluster } = found else { panic!("founds") };
+        // Each knows its own name alone; the others tell theirs when they have started.
+        members.sort_by_key(|member| member.peer_urls.clone());
+        assert_eq!([members[0].id, members[1].id], ids);
+        assert_eq!((own, members[at].name.as_str()), (ids[at], "me"));
+        assert_eq!(cluster, cluster_id(&ids));
+    }
+    // One that DNS does not name has no place.
+    let stranger = found_by_dns("me", 23, "new");
+    let error = run(resolve_by(&stranger, || resolver(dns))).unwrap_err();
+    assert!(matches!(error, BootstrapError::NotThere { .. }), "{error}");
+}
+
+#[test]
+fn who_joins_finds_the_cluster_by_dns() {
+    let own_port = 22;
+    let there = Mutex::new(0_u16);
+    let there: &'static Mutex<u16> = Box::leak(Box::new(there));
+    let url = peer("cafe", || {
+        let other = format!("http://localhost:{}", there.lock().unwrap());
+        json!([
+            { "id": 7, "name": "a", "peerURLs": [other], "clientURLs": ["http://c:1"] },
+            { "id": 8, "peerURLs": ["http://127.0.0.1:22"], "isLearner": true },
+        ])
+    });
+    let port: u16 = url.rsplit(':').next().unwrap().parse().unwrap();
+    *there.lock().unwrap() = port;
+    let dns = dns(Box::leak(Box::new([
+        ("_etcd-server._tcp.d.test.", port, "localhost."),
+        ("_etcd-server._tcp.d.test.", own_port, "localhost."),
+    ])));
+    let config = found_by_dns("b", own_port, "existing");
+    let found = run(resolve_by(&config, || resolver(dns))).unwrap();
+    let Bootstrap::Join { own, cluster, members } = found else { panic!("joins") };
+    assert_eq!((own, cluster), (MemberId(8), ClusterId(0xcafe)));
+    let mut names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b"]);
+    assert!(members.iter().any(|member| member.id == own && member.learner));
+}
+
 #[test]
 fn by_dns() {
     let port = dns(&[
@@ -322,16 +397,7 @@ fn by_dns() {
     let own = [Url::parse("http://127.0.0.1:22").unwrap()];
     let find = |domain: &str, service: &str| {
         let (domain, service, own) = (domain.to_owned(), service.to_owned(), own.clone());
-        run(async move {
-            let mut udp = ConnectionConfig::udp();
-            udp.port = port;
-            let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![udp]);
-            let resolver = hickory_resolver::TokioResolver::builder_with_config(
-                ResolverConfig::from_name_servers(vec![server]),
-                TokioRuntimeProvider::default(),
-            );
-            from_dns(&resolver.build().unwrap(), &domain, &service, "me", &own).await
-        })
+        run(async move { from_dns(&resolver(port).unwrap(), &domain, &service, "me", &own).await })
     };
     let shown = |domain, service| {
         let found: Vec<_> = find(domain, service).unwrap();

@@ -10,7 +10,7 @@ use std::thread;
 use rustix::process::Signal;
 use support::clock::poll;
 use support::cluster::{Cluster, FAST, SETTLE, value_of};
-use support::http::{Client, Incoming, PATIENCE, Request};
+use support::http::{Client, Incoming, PATIENCE, Request, Response};
 use support::json::Json;
 
 #[test]
@@ -227,8 +227,8 @@ fn a_ttl_ends_once_and_not_early_over_a_change_of_leaders() {
 fn without_a_quorum_what_needs_none_is_served() {
     let mut cluster = Cluster::start(3, &FAST);
     cluster.put(0, "/k", "v");
-    // That an entry is committed is written down with the entries after it: without a quorum a member that
-    // starts again knows only of what came before its last ones.
+    // That an entry is committed is written down with the entries after it, or a moment later: this one
+    // is not waited for.
     cluster.put(0, "/later", "x");
     cluster.agree();
     cluster.member(1).kill();
@@ -328,4 +328,43 @@ fn a_learner_follows_and_gets_its_vote() {
     cluster.member(at).kill();
     cluster.put(learner, "/after", "it");
     cluster.agree();
+}
+
+/// Each of two members sees room for one learner; the limit is looked at again where both meet, in the log.
+#[test]
+fn of_two_learners_that_are_added_at_once_one_comes() {
+    let cluster = Cluster::start(3, &[&FAST[..], &["--strict-reconfig-check=false"]].concat());
+    for round in 0..5 {
+        let add = |n: usize| {
+            let mut client = cluster.client(n);
+            // An id is made of it, and one that was removed never comes again.
+            let url = format!("http://127.0.0.1:{}", 10 * round + n);
+            let body = format!(r#"{{"peerURLs":["{url}"],"isLearner":true}}"#);
+            let request = Request::new("POST", "/v2/members")
+                .header("Content-Type", "application/json")
+                .body(body);
+            // One change at a time: while the other is under way it is asked for again.
+            let mut ask =
+                move || client.send(&request).ok().filter(|answer| answer.status() != 503);
+            thread::spawn(move || poll(SETTLE, &mut ask).expect("an answer"))
+        };
+        let answers = [1, 2].map(add).map(|thread| thread.join().unwrap());
+        let mut statuses = answers.each_ref().map(Response::status);
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "round {round}: {answers:?}");
+        let refused = answers.iter().find(|answer| answer.status() == 409).unwrap();
+        assert!(refused.text().contains("too many learner members"), "{}", refused.text());
+        let listed = cluster.members_at(0);
+        let unnamed = listed.iter().find(|member| member.name.is_empty());
+        let remove = format!("/v2/members/{}", unnamed.expect("the learner").id);
+        cluster.eventually(0, |client| {
+            let answer = client.send(&Request::new("DELETE", &remove)).ok()?;
+            matches!(answer.status(), 204 | 410).then_some(())
+        });
+        // Both that are asked next see that there is room again.
+        for n in [1, 2] {
+            let gone = poll(SETTLE, || (cluster.members_at(n).len() == 3).then_some(()));
+            assert!(gone.is_some(), "n{n} still lists the learner");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use callboard::{
     actors::{
         mailbox::{Gauge, Slot},
         peer::{
-            Incoming, Network, Outgoing,
+            Incoming, Network, Outgoing, WAITING_BYTES_MAX,
             peers::{Peers, PeersWiring},
             role::Pace,
         },
@@ -43,7 +43,10 @@ use raft::eraftpb::{Entry, Message, MessageType};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
     time::timeout,
 };
 
@@ -86,8 +89,12 @@ struct Node {
     address: SocketAddr,
     got: UnboundedReceiver<(MemberId, Incoming)>,
     peers: Peers,
+    /// Of what waits for the peers' tasks.
+    gauge: Arc<Gauge>,
     told: UnboundedReceiver<MemberId>,
     removed: UnboundedReceiver<MemberId>,
+    /// Of snapshots that are to be sent: resolved once they are no longer wanted.
+    transfers: Arc<Mutex<Vec<oneshot::Receiver<()>>>>,
 }
 
 fn listener(address: Option<SocketAddr>) -> TcpListener {
@@ -139,17 +146,33 @@ fn node(
     server::serve(&doors, listener).unwrap();
     let (unreachable, told) = unbounded_channel();
     let (refused, removed) = unbounded_channel();
+    let transfers: Arc<Mutex<Vec<_>>> = Arc::default();
+    let gauge = Gauge::of_bytes("peer", 4096, WAITING_BYTES_MAX);
     let peers = Peers::new(PeersWiring {
         arbiter: actix::Arbiter::current(),
         published: Arc::clone(&published),
-        gauge: Gauge::new("peer", 4096),
+        gauge: Arc::clone(&gauge),
         pace: PACE,
         seed: id,
         unreachable: Arc::new(move |id| _ = unreachable.send(id)),
         refused_as_removed: Arc::new(move |id| _ = refused.send(id)),
-        send_snapshot: Box::new(|_, _, _| {}),
+        send_snapshot: {
+            let kept = Arc::clone(&transfers);
+            Box::new(move |_, _, _, wanted| kept.lock().unwrap().push(wanted))
+        },
     });
-    Node { id: MemberId(id), published, doors, address, got, peers, told, removed }
+    Node {
+        id: MemberId(id),
+        published,
+        doors,
+        address,
+        got,
+        peers,
+        gauge,
+        told,
+        removed,
+        transfers,
+    }
 }
 
 /// A state in which these were members once.
@@ -487,4 +510,40 @@ async fn a_stranger_s_gone_is_not_a_peer_s() {
         asked += 1; // it asks again: the answers before did not end it
     }
     assert!(a.removed.try_recv().is_err());
+}
+
+#[actix_rt::test]
+async fn a_snapshot_is_not_wanted_any_more_when_its_peer_is_removed() {
+    let nowhere = "127.0.0.1:9".parse().unwrap();
+    let of = [(1, nowhere), (2, nowhere), (3, nowhere)];
+    let mut a = node(1, listener(None), &of, &[], 4096);
+    a.peers.members(&Membership::new(members(&of)));
+    for to in [2, 3] {
+        a.peers.send(MemberId(to), Outgoing::Snapshot(append(1, to, 0)));
+    }
+    let mut transfers = std::mem::take(&mut *a.transfers.lock().unwrap());
+    a.peers.members(&Membership::new(members(&of[..2])));
+    let wanted = transfers.iter_mut().map(|t| t.try_recv().unwrap_err());
+    let (empty, closed) =
+        (oneshot::error::TryRecvError::Empty, oneshot::error::TryRecvError::Closed);
+    assert_eq!(wanted.collect::<Vec<_>>(), [empty, closed]);
+}
+
+/// Beyond so many bytes Raft's messages are dropped, as where there are too many.
+#[actix_rt::test]
+async fn parcels_that_wait_are_bounded_in_bytes() {
+    let nowhere = "127.0.0.1:9".parse().unwrap();
+    let of = [(1, nowhere), (2, nowhere)];
+    let mut a = node(1, listener(None), &of, &[], 4096);
+    a.peers.members(&Membership::new(members(&of)));
+    // The peer's task runs on this thread: as long as nothing is awaited, it takes nothing up.
+    let megabytes = WAITING_BYTES_MAX >> 20;
+    for sent in 0..2 * megabytes {
+        a.peers.send(MemberId(2), Outgoing::Raft(vec![append(1, 2, 1 << 20)]));
+        let waiting = a.gauge.bytes().unwrap();
+        assert!(waiting <= WAITING_BYTES_MAX && a.gauge.depth() <= sent + 1);
+    }
+    assert!(a.gauge.depth() < megabytes && a.gauge.depth() > megabytes - 2, "{:?}", a.gauge);
+    let told = timeout(PATIENCE, a.told.recv()).await.unwrap();
+    assert_eq!(told, Some(MemberId(2)), "RaftNode is told that something was dropped");
 }

@@ -25,7 +25,7 @@ use hyper_util::rt::TokioIo;
 use raft::eraftpb::{Message, MessageType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 const CLUSTER: ClusterId = ClusterId(7);
 const FROM: MemberId = MemberId(1);
@@ -339,6 +339,53 @@ fn of_several_at_once_one_gets_through_and_all_are_told() {
     });
 }
 
+/// A peer that says that it has nothing and then reads nothing; its URL and its connections.
+async fn deaf() -> (String, Arc<Mutex<Vec<TcpStream>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&kept);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4];
+            stream.read_exact(&mut head).await.unwrap();
+            if &head == b"GET " {
+                let answer = "HTTP/1.1 200 OK\r\nx-callboard-snapshot-offset: 0\r\n\
+                              content-length: 0\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            keep.lock().unwrap().push(stream);
+        }
+    });
+    (url, kept)
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_not_sent_to_its_end() {
+    run(async {
+        let mut ends = ends(pace(), Standing::Member, CLUSTER);
+        let (message, _) = take(&ends.dir, &state(500), CLUSTER);
+        let (url, kept) = deaf().await;
+        let (held, wanted) = oneshot::channel();
+        let sender = ends.sender.clone();
+        let sending = tokio::spawn(async move {
+            sender.send_while(TO, vec![url], message, wanted).await;
+        });
+        while kept.lock().unwrap().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await; // the second one carries the file
+        }
+        assert!(ends.sent.try_recv().is_err(), "it is under way");
+        drop(held);
+        // At once, and not when the peer's silence has lasted too long; and the peer sees it end.
+        let told = tokio::time::timeout(pace().silence / 2, ends.sent.recv());
+        assert_eq!(told.await.expect("at once"), Some((TO, false)));
+        sending.await.unwrap();
+        let mut stream = kept.lock().unwrap().pop().unwrap();
+        let mut rest = Vec::new();
+        _ = stream.read_to_end(&mut rest).await; // or it is reset
+    });
+}
+
 /// A peer that says that it has nothing and then reads nothing: what is read of the file is what fits into
 /// the sockets and the sender's few pieces, not the file.
 #[test]
@@ -347,22 +394,7 @@ fn a_peer_that_does_not_read_costs_no_memory() {
         let impatient = Pace { attempts: 1, silence: Duration::from_secs(1), ..pace() };
         let mut ends = ends(impatient, Standing::Member, CLUSTER);
         let (message, len) = take(&ends.dir, &state(500), CLUSTER);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let keep = Arc::clone(&kept);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut head = [0; 4];
-                stream.read_exact(&mut head).await.unwrap();
-                if &head == b"GET " {
-                    let answer = "HTTP/1.1 200 OK\r\nx-callboard-snapshot-offset: 0\r\n\
-                                  content-length: 0\r\n\r\n";
-                    stream.write_all(answer.as_bytes()).await.unwrap();
-                }
-                keep.lock().unwrap().push(stream);
-            }
-        });
+        let (url, kept) = deaf().await;
         ends.sender.send(TO, vec![url], message);
         assert_eq!(ends.sent.recv().await, Some((TO, false)));
         let read = ends.sender.wiring().bytes_read.load(Ordering::Relaxed);

@@ -15,7 +15,7 @@ use callboard::actors::wal_writer::{Append, role::Role};
 use callboard::storage::data_dir::{DataDir, DataDirError};
 use callboard::storage::disk::{Disk, DiskError};
 use callboard::storage::mvcc::{Member, State};
-use callboard::storage::recovery::{self, Recovered, RecoveryError};
+use callboard::storage::recovery::{self, Recent, Recovered, RecoveryError};
 use callboard::storage::sim_disk::{Crash, SimDisk};
 use callboard::storage::snapshot::SnapshotDir;
 use callboard::storage::state_file;
@@ -178,6 +178,12 @@ fn check(disk: &SimDisk, own: u64, acked: Acked, what: &str) -> (Recovered, Wal)
         // Nothing is left of the log that it replaced.
         assert!(found.entries.iter().all(|entry| entry.term == Term(3)), "{what}");
     }
+    // For peers that lag there is what leads up to the last applied entry, and nothing else.
+    let Recent { after, entries: recent } = &found.recent;
+    assert!(recent.iter().map(|entry| entry.index.0).eq(after.0.0 + 1..=applied), "{what}");
+    let term = if applied < 20 { Term(1) } else { Term(3) };
+    assert!(recent.iter().all(|entry| entry.term == term), "{what}");
+    assert!(applied < 20 || after.0 >= Index(20), "{what}: {after:?}");
     (found, wal)
 }
 

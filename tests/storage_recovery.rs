@@ -14,7 +14,7 @@ use callboard::command::{Command, Proposal, ProposalId, V2Command, V2Compare, V2
 use callboard::storage::data_dir::{DataDir, DataDirError};
 use callboard::storage::disk::{Disk, DiskError};
 use callboard::storage::mvcc::{State, codec};
-use callboard::storage::recovery::{self, Recovered, RecoveryError};
+use callboard::storage::recovery::{self, Recent, Recovered, RecoveryError};
 use callboard::storage::sim_disk::{Crash, SimDisk};
 use callboard::storage::snapshot::{SnapshotDir, SnapshotError, SnapshotMeta};
 use callboard::storage::state_file;
@@ -127,6 +127,10 @@ impl Member {
         assert!(hard_state.commit.0 >= self.committed, "{what}: the commit index fell");
         assert_eq!(entries, self.entries[applied.0 as usize..last as usize], "{what}");
         assert_eq!(digest, codec::digest(&self.states[applied.0 as usize]), "{what}");
+        let Recent { after: (after, term), entries: recent } = &recovered.recent;
+        assert_eq!(recent[..], self.entries[after.0 as usize..applied.0 as usize], "{what}");
+        let before = (after.0 as usize).checked_sub(1).map(|at| self.entries[at].term);
+        assert_eq!(*term, before.unwrap_or_default(), "{what}");
         let mut state = recovered.state.clone();
         for entry in &entries {
             apply(&mut state, entry);

@@ -46,6 +46,8 @@ pub struct Gauge {
     name: &'static str,
     capacity: usize,
     depth: AtomicUsize,
+    bytes_max: usize,
+    bytes: AtomicUsize,
     rejected: AtomicU64,
     taken: AtomicU64,
     waited_nanos: AtomicU64,
@@ -59,11 +61,18 @@ pub const WAIT_BOUNDS_MICROS: [u64; 9] =
 impl Gauge {
     /// A mailbox called `name` (as in the `[mailbox]` settings) with `capacity` slots, at least one.
     pub fn new(name: &'static str, capacity: usize) -> Arc<Gauge> {
+        Gauge::of_bytes(name, capacity, usize::MAX)
+    }
+
+    /// One whose contents, as far as [`Gauge::take_slot_for`] is told of them, are `bytes_max` at most.
+    pub fn of_bytes(name: &'static str, capacity: usize, bytes_max: usize) -> Arc<Gauge> {
         assert!(capacity >= 1, "mailbox {name} needs a slot");
         Arc::new(Gauge {
             name,
             capacity,
             depth: AtomicUsize::new(0),
+            bytes_max,
+            bytes: AtomicUsize::new(0),
             rejected: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             waited_nanos: AtomicU64::new(0),
@@ -86,6 +95,11 @@ impl Gauge {
         self.depth.load(Ordering::Relaxed)
     }
 
+    /// Bytes that wait now; none where they are not counted.
+    pub fn bytes(&self) -> Option<usize> {
+        (self.bytes_max < usize::MAX).then(|| self.bytes.load(Ordering::Relaxed))
+    }
+
     /// Questions turned away so far.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
@@ -100,14 +114,29 @@ impl Gauge {
 
     /// Takes a slot, or says that there is none.
     pub fn take_slot(self: &Arc<Self>) -> Result<Slot, AskError> {
+        self.take_slot_for(0)
+    }
+
+    /// The same for something of so many bytes. What alone is larger than all that may wait finds room
+    /// when nothing waits.
+    pub fn take_slot_for(self: &Arc<Self>, bytes: usize) -> Result<Slot, AskError> {
+        let weighed = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            let sum = held.saturating_add(bytes);
+            (held == 0 || sum <= self.bytes_max).then_some(sum)
+        });
+        if weighed.is_err() {
+            self.rejected.fetch_add(1, Ordering::Relaxed);
+            return Err(AskError::Full);
+        }
         let taken = self.depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| {
             (depth < self.capacity).then_some(depth + 1)
         });
         if taken.is_err() {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(AskError::Full);
         }
-        Ok(Slot { gauge: Arc::clone(self), since: now() })
+        Ok(Slot { gauge: Arc::clone(self), bytes, since: now() })
     }
 }
 
@@ -123,6 +152,7 @@ fn now() -> Instant {
 #[derive(Debug)]
 pub struct Slot {
     gauge: Arc<Gauge>,
+    bytes: usize,
     since: Instant,
 }
 
@@ -136,6 +166,7 @@ impl Drop for Slot {
         gauge.waited_nanos.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
         gauge.taken.fetch_add(1, Ordering::Relaxed);
         gauge.depth.fetch_sub(1, Ordering::Relaxed);
+        gauge.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -298,5 +329,23 @@ mod tests {
         drop(first);
         assert!(gauge.take_slot().is_ok());
         assert_eq!(gauge.waited().2, 2, "both slots given back were timed");
+    }
+
+    #[test]
+    fn more_bytes_than_may_wait_are_refused_and_counted() {
+        let gauge = Gauge::of_bytes("test", 3, 100);
+        let large = gauge.take_slot_for(1000).unwrap(); // alone it passes, or it never would
+        assert_eq!(gauge.take_slot_for(1).unwrap_err(), AskError::Full);
+        assert_eq!((gauge.bytes(), gauge.depth(), gauge.rejected()), (Some(1000), 1, 1));
+        drop(large);
+        let _first = gauge.take_slot_for(60).unwrap();
+        assert_eq!(gauge.take_slot_for(41).unwrap_err(), AskError::Full);
+        let second = gauge.take_slot_for(40).unwrap();
+        let _third = gauge.take_slot_for(0).unwrap();
+        assert_eq!(gauge.take_slot_for(0).unwrap_err(), AskError::Full, "no slot");
+        assert_eq!((gauge.bytes(), gauge.depth()), (Some(100), 3));
+        drop(second);
+        assert_eq!((gauge.bytes(), gauge.depth()), (Some(60), 2));
+        assert_eq!(Gauge::new("test", 1).bytes(), None);
     }
 }

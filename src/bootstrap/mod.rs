@@ -14,6 +14,8 @@ mod v3_discovery;
 
 use std::time::Duration;
 
+use hickory_resolver::TokioResolver;
+
 pub use self::dns::{from_dns, system_resolver};
 pub use self::error::BootstrapError;
 
@@ -58,13 +60,21 @@ pub enum Bootstrap {
 /// Finds out who is in the cluster. To be asked by a member whose data directory holds no member,
 /// after [`crate::config::verify_bootstrap`] has passed. Discovery waits until all members are there.
 pub async fn resolve(config: &Config) -> Result<Bootstrap, BootstrapError> {
+    resolve_by(config, system_resolver).await
+}
+
+/// The same, where DNS, should it be asked, is asked by way of `resolver`.
+pub async fn resolve_by(
+    config: &Config,
+    resolver: impl FnOnce() -> Result<TokioResolver, BootstrapError>,
+) -> Result<Bootstrap, BootstrapError> {
     let own_urls: Vec<String> =
         config.initial_advertise_peer_urls.iter().map(|url| url.as_str().to_owned()).collect();
     let found = match &config.discovery {
         Discovery::Off => found(&config.initial_cluster, &config.initial_cluster_token),
         Discovery::Srv { domain, service_name } => {
             let members = from_dns(
-                &system_resolver()?,
+                &resolver()?,
                 domain,
                 service_name,
                 &config.name,

@@ -3,6 +3,8 @@
 //!
 //! Depends on `types` alone.
 
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -301,6 +303,9 @@ pub struct Permission {
     pub write: bool,
 }
 
+/// The bounds of a range of keys.
+pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 impl KeyRange {
     /// One key.
     pub fn one(key: impl Into<Bytes>) -> KeyRange {
@@ -326,8 +331,7 @@ impl KeyRange {
     }
 
     /// Its bounds, for a map of keys. None: no key can be in it.
-    pub fn bounds(&self) -> Option<(std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>)> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
+    pub fn bounds(&self) -> Option<KeyBounds<'_>> {
         if self.is_one() {
             return Some((Included(&self.key), Included(&self.key)));
         }

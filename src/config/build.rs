@@ -78,7 +78,7 @@ impl Givens {
         })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         name: &'static str,
         read: impl Fn(&str) -> Option<T>,
@@ -94,7 +94,7 @@ impl Givens {
     pub(super) fn text(&self, name: &'static str) -> String {
         self.effective(name).text
     }
-    fn bool(&self, name: &'static str) -> Result<bool, ConfigError> {
+    pub(super) fn bool(&self, name: &'static str) -> Result<bool, ConfigError> {
         self.read(name, parse_bool)
     }
     fn count(&self, name: &'static str) -> Result<u64, ConfigError> {
@@ -123,7 +123,7 @@ impl Givens {
         let words = self.words(name);
         if words.is_empty() { vec!["*".to_owned()] } else { words }
     }
-    fn path(&self, name: &'static str) -> Option<PathBuf> {
+    pub(super) fn path(&self, name: &'static str) -> Option<PathBuf> {
         Some(self.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 }
@@ -209,6 +209,7 @@ pub(super) fn build(
         wal_segment_bytes: givens.count("wal-segment-bytes")?,
         unsafe_no_fsync: givens.bool("unsafe-no-fsync")?,
         quota_backend_bytes: quota(givens, &mut notices)?,
+        quota_auto_disarm: givens.bool("quota-auto-disarm")?,
         auto_compaction: auto_compaction(givens, &mut notices)?,
         history_bytes_max: givens.count("history-bytes-max")?,
         max_request_bytes: givens.count("max-request-bytes")?,
@@ -228,6 +229,7 @@ pub(super) fn build(
             workers => workers,
         },
         watch_progress_notify_interval: givens.duration("watch-progress-notify-interval")?,
+        client_tls: super::tls::client_port(givens)?,
         cors: givens.words_or_all("cors"),
         host_whitelist: givens.words_or_all("host-whitelist"),
         auth_token_ttl: Duration::from_secs(givens.count("auth-token-ttl")?),

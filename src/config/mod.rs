@@ -16,6 +16,7 @@ mod rules;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 mod values;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use self::error::{ConfigError, ExitStatus, Place};
 pub use self::rules::verify_bootstrap;
+pub use self::tls::PortTls;
 pub use self::url::{Scheme, Url, UrlError};
 pub use self::values::{format_duration, parse_duration};
 
@@ -104,6 +106,8 @@ pub struct Config {
     /// Bytes the keyspace may hold before writes are refused; `None` is no limit. etcd's 0 has
     /// become its 2 GiB here.
     pub quota_backend_bytes: Option<u64>,
+    /// Clear this member's alarm when there is room again.
+    pub quota_auto_disarm: bool,
     /// What is compacted without being asked (`auto-compaction-mode` and `-retention` together).
     pub auto_compaction: AutoCompaction,
     /// Bytes of superseded values that history may hold before it is compacted early.
@@ -130,6 +134,9 @@ pub struct Config {
     pub http_workers: usize,
     /// How often an idle watcher that asked for progress is told the revision.
     pub watch_progress_notify_interval: Duration,
+
+    /// TLS of the client port.
+    pub client_tls: PortTls,
 
     /// Origins that may call from a browser; `*` is all. Never empty.
     pub cors: Vec<String>,

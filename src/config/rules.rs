@@ -29,17 +29,22 @@ pub(super) fn validate(
     if config.name.is_empty() {
         return Err(refuse(givens, "name", "a name that is not empty"));
     }
-    listened(givens, "listen-peer-urls", &config.listen_peer_urls)?;
-    listened(givens, "listen-client-urls", &config.listen_client_urls)?;
-    listened(givens, "listen-metrics-urls", &config.listen_metrics_urls)?;
-    listened(givens, "listen-client-http-urls", &config.listen_client_http_urls)?;
+    listened(givens, "listen-peer-urls", &config.listen_peer_urls, Tls::Missing)?;
+    for (name, urls) in [
+        ("listen-client-urls", &config.listen_client_urls),
+        ("listen-metrics-urls", &config.listen_metrics_urls),
+        ("listen-client-http-urls", &config.listen_client_http_urls),
+    ] {
+        listened(givens, name, urls, Tls::Spoken)?;
+        super::tls::can_serve(givens, name, urls, &config.client_tls, notices)?;
+    }
     advertised(
         givens,
         "initial-advertise-peer-urls",
         &config.initial_advertise_peer_urls,
         Tls::Missing,
     )?;
-    advertised(givens, "advertise-client-urls", &config.advertise_client_urls, Tls::Elsewhere)?;
+    advertised(givens, "advertise-client-urls", &config.advertise_client_urls, Tls::Spoken)?;
     for member in &config.initial_cluster {
         advertised(givens, "initial-cluster", &member.peer_urls, Tls::Missing)?;
     }
@@ -63,9 +68,10 @@ pub(super) fn validate(
                 .to_owned(),
         );
     }
-    if config.advertise_client_urls.iter().any(|url| url.scheme().is_tls()) {
+    let secure = |urls: &[Url]| urls.iter().any(|url| url.scheme().is_tls());
+    if secure(&config.advertise_client_urls) && !secure(&config.listen_client_urls) {
         notices.push(
-            "setting advertise-client-urls: says https, but this version serves without TLS; something before it must speak TLS"
+            "setting advertise-client-urls: says https, but no https is listened for; something before this member must speak TLS"
                 .to_owned(),
         );
     }
@@ -117,15 +123,22 @@ fn timing(config: &Config, givens: &Givens) -> Result<(), ConfigError> {
 /// What `https` means for an address that is only told to others.
 #[derive(Clone, Copy, PartialEq)]
 enum Tls {
-    /// This member would have to speak it.
+    /// This member would have to speak it, and cannot.
     Missing,
-    /// Something in front of this member may speak it.
-    Elsewhere,
+    /// This member, or something in front of it, speaks it.
+    Spoken,
 }
 
-fn listened(givens: &Givens, name: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
+fn listened(
+    givens: &Givens,
+    name: &'static str,
+    urls: &[Url],
+    tls: Tls,
+) -> Result<(), ConfigError> {
     for url in urls {
-        spoken(givens, name, url)?;
+        if tls == Tls::Missing || url.scheme().is_unix() {
+            spoken(givens, name, url)?;
+        }
         if !url.is_bindable() {
             return Err(refuse(
                 givens,

@@ -12,7 +12,10 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Doors, route::Offer, server::connections};
+use super::{
+    Doors,
+    server::{Manner, connections},
+};
 
 /// The connections that are served here.
 pub struct Here {
@@ -28,18 +31,17 @@ impl Here {
     }
 
     /// Serves a listener from now on, until the doors drain. Must be called inside a local task set.
-    pub fn serve(
+    pub(super) fn serve(
         &self,
         doors: &Arc<Doors>,
-        offer: Offer,
+        manner: Manner,
         listener: net::TcpListener,
-        idle_timeout: Duration,
     ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let (doors, slots) = (Arc::clone(doors), Arc::clone(&self.slots));
         actix::spawn(async move {
-            let factory = connections(&doors, offer, idle_timeout);
+            let factory = connections(&doors, &manner);
             let Ok(service) = factory.new_service(()).await else {
                 return warn!("no service for a listener");
             };

@@ -11,7 +11,7 @@ use actix::Recipient;
 use crate::{
     actors::{
         mailbox::Mailbox,
-        raft_node::{Propose, ReadIndex},
+        raft_node::{Propose, ReadIndex, Transfer},
         store::{Cancel, Subscribe},
     },
     metrics::Metrics,
@@ -30,10 +30,12 @@ pub mod here;
 pub mod host_names;
 pub mod json;
 pub mod log_level;
+pub mod membership;
 pub mod opening;
 pub mod path;
 pub mod peer;
 pub mod probes;
+pub mod quota;
 pub mod route;
 pub mod scrape;
 pub mod server;
@@ -41,6 +43,7 @@ pub mod service;
 pub mod stream;
 pub mod v2;
 pub mod v3;
+mod wire;
 
 /// All that a handler may reach: shared by all workers.
 pub struct Doors {
@@ -48,6 +51,8 @@ pub struct Doors {
     pub propose: Mailbox<Propose>,
     /// Linearizable reads.
     pub read_index: Mailbox<ReadIndex>,
+    /// Handing on the lead.
+    pub transfer: Recipient<Transfer>,
     /// Watches.
     pub subscribe: Mailbox<Subscribe>,
     /// The end of watches.
@@ -60,10 +65,14 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// What is counted of RPCs.
     pub grpc: grpc::figures::GrpcFigures,
+    /// `--quota-backend-bytes` at work.
+    pub quota: quota::Quota,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.
     pub telemetry: Option<Telemetry>,
+    /// The certificates of the client port, if it has any.
+    pub certificates: Option<server::Tls>,
     /// Tells parked watches that the member shuts down; given by [`server::HttpServer`] on its drain.
     pub drain: drain::DrainSignal,
 }
@@ -90,6 +99,8 @@ pub struct DoorSettings {
     pub max_txn_ops: usize,
     /// `--quota-backend-bytes`; none: no quota.
     pub quota_backend_bytes: Option<u64>,
+    /// `--quota-auto-disarm`: clear the alarm of this member when there is room again.
+    pub quota_auto_disarm: bool,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.

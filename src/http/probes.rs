@@ -78,7 +78,7 @@ fn health_answer(doors: &Doors, reason: Option<&str>) -> Answer {
 }
 
 /// The name that etcd gives an alarm.
-fn alarm_name(kind: AlarmKind) -> &'static str {
+pub fn alarm_name(kind: AlarmKind) -> &'static str {
     match kind {
         AlarmKind::NoSpace => "NOSPACE",
         AlarmKind::Corrupt => "CORRUPT",

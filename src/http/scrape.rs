@@ -21,6 +21,7 @@ pub fn metrics(doors: &Doors) -> Answer {
     peers(&mut page, &doors.published);
     store(&mut page, doors);
     mailboxes(&mut page, &doors.metrics.mailboxes());
+    certificates(&mut page, doors);
     files(&mut page);
     doors.grpc.write(&mut page.0);
     answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.0)
@@ -187,7 +188,7 @@ fn cluster_version() -> &'static str {
 
 fn store(page: &mut Page, doors: &Doors) {
     let state = doors.published.state.load();
-    let bytes = state.live_bytes() + state.history_bytes();
+    let bytes = state.size_bytes();
     // Nothing is fragmented: what is held is in use.
     page.gauge(
         "etcd_mvcc_db_total_size_in_bytes",
@@ -199,6 +200,12 @@ fn store(page: &mut Page, doors: &Doors) {
         "Total size of the underlying database logically in use in bytes.",
         bytes,
     );
+    let name = "etcd_server_quota_backend_bytes";
+    page.head(name, "Current backend storage quota size in bytes.", "gauge");
+    match doors.settings.quota_backend_bytes {
+        Some(quota) => page.line(format_args!("{name} {quota}")),
+        None => page.line(format_args!("{name} -1")),
+    }
     page.gauge(
         "callboard_mvcc_history_bytes",
         "Bytes that only history holds, roughly: what compaction would free.",
@@ -263,6 +270,26 @@ fn store(page: &mut Page, doors: &Doors) {
     }
 }
 
+fn certificates(page: &mut Page, doors: &Doors) {
+    let Some(certificates) = &doors.certificates else { return };
+    let figures = &certificates.figures;
+    page.gauge(
+        "callboard_tls_certificate_not_after_seconds",
+        "When the certificate of the client port ends, in Unix seconds.",
+        figures.not_after.load(Ordering::Relaxed).max(0).unsigned_abs(),
+    );
+    page.counter(
+        "callboard_tls_reloads_total",
+        "How often changed certificates were taken.",
+        figures.reloads.load(Ordering::Relaxed),
+    );
+    page.counter(
+        "callboard_tls_reload_failures_total",
+        "How often changed certificates were refused; those from before go on.",
+        figures.refusals.load(Ordering::Relaxed),
+    );
+}
+
 fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {
     page.head("callboard_mailbox_depth", "Questions that wait in the mailbox now.", "gauge");
     for gauge in gauges {
@@ -272,6 +299,13 @@ fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {
     for gauge in gauges {
         let capacity = gauge.capacity() as u64;
         page.labelled("callboard_mailbox_capacity", "mailbox", gauge.name(), capacity);
+    }
+    let name = "callboard_mailbox_bytes";
+    page.head(name, "Bytes that wait in the mailbox now, where they are counted.", "gauge");
+    for gauge in gauges {
+        if let Some(bytes) = gauge.bytes() {
+            page.labelled(name, "mailbox", gauge.name(), bytes as u64);
+        }
     }
     let name = "callboard_mailbox_rejected_total";
     page.head(name, "Questions turned away because the mailbox was full.", "counter");

@@ -18,8 +18,10 @@ use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use actix_http::HttpService;
 use actix_service::fn_factory;
 use actix_web::dev::{Server, ServerHandle, Service, ServiceFactory, fn_service};
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tracing::{info, warn};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, info, warn};
 
 use super::{
     Doors,
@@ -29,10 +31,14 @@ use super::{
     route::Offer,
     service::DoorFactory,
     stream::ClientStream,
+    wire::Wire,
 };
+use crate::tls::Reloading;
 
 /// How long a client may take to send the head of its first request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to shake hands.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection that ends may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -93,12 +99,31 @@ impl Actor for HttpServer {
 #[rtype(result = "io::Result<()>")]
 pub struct Start {
     /// `--listen-client-urls`, bound.
-    pub clients: Vec<TcpListener>,
+    pub clients: Vec<Listening>,
     /// `--listen-client-http-urls`, bound: if there are any, HTTP is served there, and gRPC alone to
     /// `clients`.
-    pub http: Vec<TcpListener>,
+    pub http: Vec<Listening>,
     /// `--listen-metrics-urls`, bound: probes and metrics alone.
-    pub probes: Vec<TcpListener>,
+    pub probes: Vec<Listening>,
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Listening {
+    /// The socket.
+    pub socket: TcpListener,
+    /// The certificates to speak TLS with; none: plain text.
+    pub tls: Option<Tls>,
+}
+
+/// What a listener that speaks TLS shows its clients, whichever certificate is the current one.
+pub type Tls = Arc<Reloading<ServerConfig>>;
+
+impl Listening {
+    /// One that speaks plain text.
+    pub fn plain(socket: TcpListener) -> Listening {
+        Listening { socket, tls: None }
+    }
 }
 
 /// Serve no more: nothing new is accepted, requests that came in are answered, parked watches end
@@ -119,15 +144,15 @@ impl Handler<Start> for HttpServer {
         let http = start.http.into_iter().map(|listener| (listener, Offer::Http));
         let probes = start.probes.into_iter().map(|listener| (listener, Offer::Probes));
         let mut listeners = Vec::new();
-        for (listener, offer) in clients.chain(http).chain(probes) {
-            rustix::net::listen(&listener, backlog)?; // sets the length of the queue anew
-            info!(address = %listener.local_addr()?, "serving HTTP");
-            listeners.push((listener, offer));
+        for (Listening { socket, tls }, offer) in clients.chain(http).chain(probes) {
+            rustix::net::listen(&socket, backlog)?; // sets the length of the queue anew
+            info!(address = %socket.local_addr()?, tls = tls.is_some(), "serving HTTP");
+            listeners.push((socket, Manner { offer, idle_timeout, tls }));
         }
         if workers == 0 {
             let here = Here::new(connections_max);
-            for (listener, offer) in listeners {
-                here.serve(&self.doors, offer, listener, idle_timeout)?;
+            for (listener, manner) in listeners {
+                here.serve(&self.doors, manner, listener)?;
             }
             self.running = Some(Running::Here(here));
             return Ok(());
@@ -137,10 +162,9 @@ impl Handler<Start> for HttpServer {
             .max_concurrent_connections(connections_max.div_ceil(workers))
             .shutdown_timeout(drain_timeout.as_secs())
             .disable_signals();
-        for (listener, offer) in listeners {
+        for (listener, manner) in listeners {
             let (name, doors) = (listener.local_addr()?.to_string(), Arc::clone(&self.doors));
-            server =
-                server.listen(name, listener, move || connections(&doors, offer, idle_timeout))?;
+            server = server.listen(name, listener, move || connections(&doors, &manner))?;
         }
         let server = server.run();
         self.running = Some(Running::Workers(server.handle()));
@@ -169,13 +193,21 @@ pub fn fitting(connections_max: usize, files_max: u64) -> usize {
     connections_max.min(usize::try_from(for_clients).unwrap_or(usize::MAX))
 }
 
+/// How the connections of a listener are served.
+#[derive(Clone)]
+pub(super) struct Manner {
+    offer: Offer,
+    idle_timeout: Duration,
+    tls: Option<Tls>,
+}
+
 /// What is done with each connection of a listener.
 pub(super) fn connections(
     doors: &Arc<Doors>,
-    offer: Offer,
-    idle_timeout: Duration,
+    manner: &Manner,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
     let drained = Arc::clone(doors);
+    let Manner { offer, idle_timeout, tls } = manner.clone();
     let http = HttpService::build()
         .keep_alive(idle_timeout)
         .client_request_timeout(HEAD_TIMEOUT)
@@ -188,24 +220,60 @@ pub(super) fn connections(
         .h1(DoorFactory::new(Arc::clone(doors), offer));
     let doors = Arc::clone(doors);
     fn_factory(move || {
-        let (http, doors) = (http.new_service(()), Arc::clone(&doors));
+        let (http, doors, tls) = (http.new_service(()), Arc::clone(&doors), tls.clone());
         async move {
             let http = Rc::new(http.await?);
             let grpc = Rc::new(GrpcDoor::new(doors, offer).await?);
-            Ok(fn_service(move |tcp: TcpStream| serve(tcp, Rc::clone(&http), Rc::clone(&grpc))))
+            Ok(fn_service(move |tcp: TcpStream| {
+                take(tcp, tls.clone(), Rc::clone(&http), Rc::clone(&grpc))
+            }))
         }
     })
 }
 
-/// Serves one connection, whatever it speaks, to its end.
-async fn serve<S>(tcp: TcpStream, http: Rc<S>, grpc: Rc<GrpcDoor>) -> Result<(), Infallible>
+/// Serves one connection, in plain text or behind a handshake, to its end.
+async fn take<S>(
+    tcp: TcpStream,
+    tls: Option<Tls>,
+    http: Rc<S>,
+    grpc: Rc<GrpcDoor>,
+) -> Result<(), Infallible>
 where
-    S: Service<(ClientStream<Opened<TcpStream>>, Option<SocketAddr>)>,
+    S: Service<(ClientStream<Opened<Wire>>, Option<SocketAddr>)>,
 {
     _ = tcp.set_nodelay(true); // a connection without it works too
     let peer = tcp.peer_addr().ok();
+    let Some(tls) = tls else { return serve(Wire::Plain(tcp), peer, http, grpc).await };
+    let shaking = TlsAcceptor::from(tls.current()).accept(tcp);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking) => shaken,
+        () = grpc.drained() => return Ok(()),
+    };
+    match shaken {
+        Ok(Ok(stream)) => serve(Wire::Tls(Box::new(stream)), peer, http, grpc).await,
+        Ok(Err(error)) => {
+            debug!(?peer, %error, "a TLS handshake came to nothing");
+            Ok(())
+        }
+        Err(_) => {
+            debug!(?peer, "a TLS handshake took too long");
+            Ok(())
+        }
+    }
+}
+
+/// Serves one connection, whatever it speaks, to its end.
+async fn serve<S>(
+    io: Wire,
+    peer: Option<SocketAddr>,
+    http: Rc<S>,
+    grpc: Rc<GrpcDoor>,
+) -> Result<(), Infallible>
+where
+    S: Service<(ClientStream<Opened<Wire>>, Option<SocketAddr>)>,
+{
     let opening = tokio::select! {
-        opening = tokio::time::timeout(HEAD_TIMEOUT, opening::read(tcp)) => opening,
+        opening = tokio::time::timeout(HEAD_TIMEOUT, opening::read(io)) => opening,
         () = grpc.drained() => return Ok(()),
     };
     // How it ended concerns only the client.

@@ -12,12 +12,13 @@ use slog::Drain;
 use super::force_new_cluster;
 
 use crate::{
+    actors::store::compactor::Retention,
     actors::{
         audit,
         raft_node::{host::to_raft, role::Boot},
     },
     command::ProposalId,
-    config::Config,
+    config::{AutoCompaction, Config},
     published::Identity,
     storage::{
         data_dir::{DataDir, DataDirError},
@@ -192,6 +193,9 @@ const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 
 /// What RaftNode's role starts from.
 pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
+    let catch_up_entries = config.snapshot_catchup_entries;
+    let has_peers = recovered.state.members().len() > 1;
+    let recent = recovered.recent.last(if has_peers { catch_up_entries as usize } else { 0 });
     let hard = recovered.hard_state;
     let hard_state = eraftpb::HardState {
         term: hard.term.0,
@@ -207,13 +211,13 @@ pub fn raft_boot(config: &Config, id: MemberId, recovered: Recovered) -> Boot {
         promote_learners: config.promote_learners,
         proposal_ticks: proposal_ticks(config),
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX.max(4 * config.max_request_bytes),
-        catch_up_entries: config.snapshot_catchup_entries,
+        catch_up_entries,
         seed: rand::random(),
         applied: recovered.state.applied_index,
-        applied_term: recovered.state.applied_term,
+        before: recent.after,
         hard_state,
         membership: Arc::clone(recovered.state.membership()),
-        entries: recovered.entries.into_iter().map(to_raft).collect(),
+        entries: recent.entries.into_iter().chain(recovered.entries).map(to_raft).collect(),
     }
 }
 
@@ -278,5 +282,14 @@ impl ProgressLog {
         };
         let percent = (done * 100).checked_div(total).unwrap_or(0);
         tracing::info!(what, percent, bytes_done = done, bytes_total = total, "loading data");
+    }
+}
+
+/// What `--auto-compaction-*` comes to.
+pub(super) fn retention(setting: AutoCompaction) -> Retention {
+    match setting {
+        AutoCompaction::Off => Retention::Off,
+        AutoCompaction::Revisions(revisions) => Retention::Revisions(revisions),
+        AutoCompaction::Period(period) => Retention::Seconds(period.as_secs().max(1)),
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     clock::wall_clock,
     command::{Command, MemberChange, Proposal, ProposalId},
     storage::{
-        recovery::Recovered,
+        recovery::{Recent, Recovered},
         wal::{Entry, EntryType, Wal, WalBatch, WalError},
     },
     types::{Index, MemberId},
@@ -41,6 +41,9 @@ pub fn force(recovered: &mut Recovered, wal: &mut Wal, own: MemberId) -> Result<
         let encoded = rmp_serde::to_vec(&proposal).expect("plain data into memory");
         entries.push(to_disk(entry_of(encoded.into(), true), index, recovered));
     }
+    // It is alone: nobody can lag behind it.
+    let applied = (recovered.state.applied_index, recovered.state.applied_term);
+    recovered.recent = Recent { after: applied, entries: Vec::new() };
     if entries.is_empty() && dropped == 0 {
         return Ok(());
     }

@@ -17,6 +17,7 @@ use crate::{
     actors::{
         mailbox::Gauge,
         peer::{
+            WAITING_BYTES_MAX,
             peers::{Peers, PeersWiring},
             role::Pace,
             snapshot_sender::{self, SnapshotSender},
@@ -65,7 +66,7 @@ impl Peering {
         metrics: &Metrics,
     ) -> Peering {
         let gauge = |name, capacity| {
-            let gauge = Gauge::new(name, capacity);
+            let gauge = Gauge::of_bytes(name, capacity, WAITING_BYTES_MAX);
             metrics.register_mailbox(Arc::clone(&gauge));
             gauge
         };
@@ -110,11 +111,11 @@ impl Peering {
             bytes_read: AtomicU64::new(0),
         });
         let arbiter = self.arbiter();
-        let send_snapshot = move |to, urls, message| {
+        let send_snapshot = move |to, urls, message, wanted| {
             let sender = sender.clone();
             // False only when the arbiter has stopped, and then the process is ending.
             _ = arbiter.spawn(async move {
-                _ = sender.send(to, urls, message).await; // it reports by itself, however it ends
+                sender.send_while(to, urls, message, wanted).await;
             });
         };
         Peers::new(PeersWiring {

@@ -63,12 +63,38 @@ pub enum Stage {
     Log(u64, u64),
 }
 
+/// The last applied entries that the log still has.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// The entry before the first of them.
+    pub after: (Index, Term),
+    /// Without a gap; the last is the last that is applied. Empty where the log has none.
+    pub entries: Vec<Entry>,
+}
+
+impl Recent {
+    /// The last `keep` of them.
+    #[must_use]
+    pub fn last(mut self, keep: usize) -> Recent {
+        let too_many = self.entries.len().saturating_sub(keep);
+        if let Some(last) = self.entries.drain(..too_many).next_back() {
+            self.after = (last.index, last.term);
+        }
+        self
+    }
+}
+
+/// Bytes of applied entries that are kept for peers that lag.
+const RECENT_BYTES: usize = 64 << 20;
+
 /// What a start finds.
 pub struct Recovered {
     /// The state after the last entry that is known to be committed.
     pub state: State,
     /// Entries after that.
     pub entries: Vec<Entry>,
+    /// The last entries before that, for peers that lag.
+    pub recent: Recent,
     /// Term, vote and commit index.
     pub hard_state: HardState,
     /// What the log belongs to.
@@ -170,9 +196,11 @@ fn read_and_open(
     if hard_state.term < log.state.applied_term {
         hard_state = HardState { term: log.state.applied_term, vote: <_>::default(), ..hard_state };
     }
+    let recent = log.recent.end(applied, log.state.applied_term, (from, from_term));
     let recovered = Recovered {
         state: log.state,
         entries: log.pending.into(),
+        recent,
         hard_state,
         meta: replay.meta().clone(),
         snapshot: newest.snapshot,
@@ -201,13 +229,15 @@ struct Applier {
     from: Index,
     from_term: Term,
     pending: VecDeque<Entry>,
+    recent: RecentLog,
     /// What is read now is the log that an installed snapshot replaced.
     replaced: bool,
 }
 
 impl Applier {
     fn new(state: State, from: Index, from_term: Term) -> Self {
-        Applier { state, from, from_term, pending: VecDeque::new(), replaced: false }
+        let (pending, recent) = (VecDeque::new(), RecentLog::default());
+        Applier { state, from, from_term, pending, recent, replaced: false }
     }
 
     fn take(&mut self, record: Record) -> Result<(), RecoveryError> {
@@ -219,6 +249,7 @@ impl Applier {
                 self.pending.truncate(keep);
                 if entry.index <= self.from {
                     self.replaced = entry.index == self.from && entry.term != self.from_term;
+                    self.recent.push(entry);
                 } else if entry.index > applied && !self.replaced {
                     self.pending.push_back(entry);
                 }
@@ -228,6 +259,7 @@ impl Applier {
             Record::SnapshotMark(mark) => {
                 if mark.installed {
                     self.pending.clear();
+                    self.recent.clear();
                     self.replaced = false;
                 }
                 Ok(())
@@ -248,8 +280,65 @@ impl Applier {
                 .map_err(|error| RecoveryError::Entry { index, error })?;
             self.state.apply(index, entry.term, proposal.as_ref());
             self.state.free_compacted(64);
-            self.pending.pop_front();
+            if let Some(entry) = self.pending.pop_front() {
+                self.recent.push(entry);
+            }
         }
         Ok(())
     }
+}
+
+/// The end of the log that was read so far, but for what is not applied.
+#[derive(Default)]
+struct RecentLog {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl RecentLog {
+    /// One that replaces another drops what follows; one that leaves a gap, all before it.
+    fn push(&mut self, entry: Entry) {
+        while let Some(last) = self.entries.back().filter(|last| last.index >= entry.index) {
+            self.bytes -= size(last);
+            self.entries.pop_back();
+        }
+        if self.entries.back().is_some_and(|last| last.index.next() != entry.index) {
+            self.clear();
+        }
+        self.bytes += size(&entry);
+        self.entries.push_back(entry);
+        while self.bytes > RECENT_BYTES
+            && let Some(first) = self.entries.pop_front()
+        {
+            self.bytes -= size(&first);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    /// What leads up to the last applied entry. `base` is the snapshot, whose term is known.
+    fn end(mut self, applied: Index, term: Term, base: (Index, Term)) -> Recent {
+        let leads_up = |last: &Entry| (last.index, last.term) == (applied, term);
+        let Some(first) =
+            self.entries.front().filter(|_| self.entries.back().is_some_and(leads_up))
+        else {
+            return Recent { after: (applied, term), entries: Vec::new() };
+        };
+        let after = if first.index == base.0.next() {
+            base
+        } else {
+            let before = (first.index, first.term);
+            self.entries.pop_front(); // of the one before it the term is not known
+            before
+        };
+        Recent { after, entries: self.entries.into() }
+    }
+}
+
+/// In memory.
+fn size(entry: &Entry) -> usize {
+    entry.data.len() + entry.context.len() + size_of::<Entry>()
 }

@@ -1,6 +1,6 @@
 //! A whole state as a snapshot file: the records of `mvcc::codec` in the container of `snapshot`.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use super::{
     disk::Disk,
@@ -8,7 +8,9 @@ use super::{
         State,
         codec::{self, CodecError, Loader},
     },
-    snapshot::{ConfState, SnapshotError, SnapshotMeta, SnapshotReader, SnapshotWriter},
+    snapshot::{
+        ConfState, SnapshotError, SnapshotExport, SnapshotMeta, SnapshotReader, SnapshotWriter,
+    },
 };
 use crate::types::{ClusterId, MemberId};
 
@@ -68,6 +70,18 @@ pub fn save(
     let mut writer = SnapshotWriter::create(Arc::clone(disk), dir, meta)?;
     codec::encode(state, |record| writer.push(record))?;
     writer.finish()
+}
+
+/// Exports `state` as the snapshot of `meta`, piece by piece, until `sink` breaks; answers the checksum
+/// that belongs at the end. None if it broke.
+pub fn export(
+    meta: &SnapshotMeta,
+    state: &State,
+    sink: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Option<[u8; 32]> {
+    let mut export = SnapshotExport::begin(meta, sink).ok()?;
+    codec::encode(state, |record| export.push(record)).ok()?;
+    export.finish().ok()
 }
 
 /// Reads the state that is left in `reader`, telling now and then how far it is (bytes done, in all).

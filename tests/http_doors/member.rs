@@ -15,7 +15,7 @@ use actix::{Actor, Addr, Context, Handler};
 use callboard::{
     actors::{
         mailbox::{Ask, Gauge, Mailbox},
-        raft_node::{Propose, ReadIndex},
+        raft_node::{Propose, ReadIndex, Transfer},
         store::{
             compactor::{Compactor, Retention},
             host::{ApplyBatch, Pace, Store},
@@ -26,7 +26,8 @@ use callboard::{
     http::{
         DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
-        server::{Drain, HttpServer, ServerSettings, Start},
+        quota::Quota,
+        server::{Drain, HttpServer, Listening, ServerSettings, Start},
     },
     metrics::Metrics,
     published::{Identity, Published},
@@ -76,6 +77,12 @@ impl Handler<Ask<ReadIndex>> for Log {
         let (ReadIndex, reply) = ask.take();
         _ = reply.send(Ok(self.last));
     }
+}
+
+impl Handler<Transfer> for Log {
+    type Result = ();
+
+    fn handle(&mut self, _: Transfer, _ctx: &mut Context<Self>) {} // there is nobody
 }
 
 /// See the head of the module.
@@ -136,7 +143,9 @@ impl Member {
         metrics.register_mailbox(Arc::clone(&store_gauge));
         let doors = Arc::new(Doors {
             propose: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
-            read_index: Mailbox::new(log.recipient(), raft_gauge),
+            read_index: Mailbox::new(log.clone().recipient(), raft_gauge),
+            transfer: log.recipient(),
+            quota: Quota::default(),
             subscribe: Mailbox::new(store.clone().recipient(), store_gauge),
             cancel: store.recipient(),
             published,
@@ -149,6 +158,7 @@ impl Member {
                 enable_v2: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
+                quota_auto_disarm: true,
                 http2: Http2Settings::default(),
                 host_whitelist: urls("*"),
                 request_timeout: Duration::from_secs(2),
@@ -158,6 +168,7 @@ impl Member {
                 start_time: NOW,
             },
             telemetry: None,
+            certificates: None,
             drain: DrainSignal::default(),
         });
         let settings = ServerSettings { workers: 2, ..ServerSettings::default() };
@@ -165,7 +176,10 @@ impl Member {
         let listen = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let (client, probe) = (listen(), listen());
         let (clients, probes) = (client.local_addr().unwrap(), probe.local_addr().unwrap());
-        let start = Start { clients: vec![client], probes: vec![probe] };
+        let start = Start {
+            clients: vec![Listening::plain(client)],
+            probes: vec![Listening::plain(probe)],
+        };
         http.send(start).await.expect("an actor").expect("a server");
         Member { doors, clients, probes, hold, http }
     }

@@ -49,7 +49,14 @@ fn id_in(answer: &Answer) -> String {
 async fn second(member: &Member) {
     let id = MemberId(0xb);
     let peer_urls = vec!["http://127.0.0.1:3380".to_owned()];
-    member.propose(Command::Members(MemberChange::Add { id, peer_urls, learner: false })).await;
+    member
+        .propose(Command::Members(MemberChange::Add {
+            id,
+            peer_urls,
+            learner: false,
+            learners_max: None,
+        }))
+        .await;
     let client_urls = vec!["http://127.0.0.1:1379".to_owned()];
     member.propose(Command::PublishMember { id, name: "two".to_owned(), client_urls }).await;
 }

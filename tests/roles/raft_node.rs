@@ -62,7 +62,7 @@ fn start(voters: &str, log: &str) -> Result<Role, String> {
         catch_up_entries: 100,
         seed: 1,
         applied: Index(applied),
-        applied_term: Term(if applied == 0 { 0 } else { 2 }),
+        before: (Index(applied), Term(if applied == 0 { 0 } else { 2 })),
         hard_state: HardState { term, commit, ..HardState::default() },
         membership: membership(voters)?,
         entries: entries.collect(),

@@ -243,7 +243,11 @@ fn answer(applied: &Applied) -> String {
         Applied::Members(Ok(())) => "members changed".to_owned(),
         Applied::Members(Err(error)) => format!("refused: {error}"),
         Applied::Checkpoint => "checkpoint".to_owned(),
-        Applied::Alarm => "alarm".to_owned(),
+        Applied::Alarm { .. } => "alarm".to_owned(),
+        Applied::V3(applied) => match &applied.result {
+            Ok(_) => format!("v3 done at {}", applied.revision),
+            Err(error) => format!("v3 refused: {error}"),
+        },
     }
 }
 

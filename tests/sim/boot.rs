@@ -157,6 +157,7 @@ impl World {
         });
         let result = self.ledger.write(Some(state.applied_term.0), &entries);
         self.check(result);
+        let recent = recovered.recent.last(self.settings.catch_up_entries as usize);
         let hard = recovered.hard_state;
         let durable = Durable { last, term: hard.term.0, vote: hard.vote.0 };
         let result = self.persisted_stays(m, durable);
@@ -186,10 +187,10 @@ impl World {
             catch_up_entries: self.settings.catch_up_entries,
             seed,
             applied: state.applied_index,
-            applied_term: state.applied_term,
+            before: recent.after,
             hard_state,
             membership: Arc::clone(state.membership()),
-            entries,
+            entries: recent.entries.into_iter().map(entry_to_raft).chain(entries).collect(),
         };
         let raft = RaftRole::new(boot, &self.logger).expect("what recovery finds is sound");
         let compactor = Compactor::new(Retention::Revisions(self.settings.history_kept), 0);

@@ -110,7 +110,8 @@ impl World {
                 let member = Member::new(&self.options, &self.settings, m, false);
                 self.members.push(member);
                 let (id, learner) = (id_of(m), change == Change::AddLearner);
-                Some(MemberChange::Add { id, peer_urls: founder(m).peer_urls, learner })
+                let peer_urls = founder(m).peer_urls;
+                Some(MemberChange::Add { id, peer_urls, learner, learners_max: None })
             }
             Change::Promote if learners.is_empty() => None,
             Change::Promote => Some(MemberChange::Promote { id: random.pick(&learners) }),

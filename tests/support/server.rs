@@ -90,10 +90,16 @@ impl Server {
 
     /// Starts the process and returns at once.
     pub fn spawn(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    /// The same with further flags, for this start alone.
+    pub fn spawn_with(&mut self, flags: &[&str]) {
         assert!(self.child.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_callboard"))
             .args(&self.args)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -113,6 +119,18 @@ impl Server {
             (answer.status() == 200).then_some(())
         });
         assert!(ready.is_some(), "not ready within {START_WAIT:?}");
+    }
+
+    /// Waits until it takes connections, ready or not: a learner is never ready.
+    pub fn wait_listening(&mut self) {
+        let addr = self.client;
+        let listening = poll(START_WAIT, || {
+            if let Some(status) = self.exited() {
+                panic!("the server ended before it listened: {status}");
+            }
+            std::net::TcpStream::connect(addr).ok()
+        });
+        assert!(listening.is_some(), "not listening within {START_WAIT:?}");
     }
 
     /// Where clients connect.

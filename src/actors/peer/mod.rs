@@ -8,12 +8,12 @@ pub mod peers;
 pub mod role;
 pub mod snapshot_sender;
 
-use raft::eraftpb::Message;
+use raft::eraftpb::{Entry, Message};
 
 use crate::{
     storage::mvcc::Membership,
     types::MemberId,
-    wire::{Forward, Refusal, StateHash},
+    wire::{Forward, ForwardedProposal, Refusal, StateHash},
 };
 
 /// What RaftNode has for a peer.
@@ -30,6 +30,44 @@ pub enum Outgoing {
     /// A snapshot is to be sent, and then this message, which carries its metadata. How it ended is told
     /// with [`super::raft_node::host::SnapshotSent`].
     Snapshot(Message),
+}
+
+/// Parcels that wait, to all peers or from all, are so many bytes at most: what is beyond is dropped as
+/// where there are too many.
+pub const WAITING_BYTES_MAX: usize = 64 << 20;
+
+impl Outgoing {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Outgoing::Raft(messages) => messages.iter().map(message_bytes).sum(),
+            Outgoing::Forward(forward) => forward_bytes(forward),
+            Outgoing::Refusal(refusal) => size_of_val(&refusal.ids[..]),
+            Outgoing::StateHash(_) | Outgoing::Snapshot(_) => size_of::<Outgoing>(),
+        }
+    }
+}
+
+impl Incoming {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Incoming::Raft(messages) => messages.iter().map(message_bytes).sum(),
+            Incoming::Forward(forward) => forward_bytes(forward),
+            Incoming::Refusal(refusal) => size_of_val(&refusal.ids[..]),
+            Incoming::StateHash(_) => size_of::<Incoming>(),
+        }
+    }
+}
+
+fn message_bytes(message: &Message) -> usize {
+    let entries = message.entries.iter();
+    let data = entries.map(|entry| size_of::<Entry>() + entry.data.len() + entry.context.len());
+    size_of::<Message>() + message.context.len() + data.sum::<usize>()
+}
+
+fn forward_bytes(forward: &Forward) -> usize {
+    forward.proposals.iter().map(|p| size_of::<ForwardedProposal>() + p.data.len()).sum()
 }
 
 /// What came from a peer, decoded and checked for its form.

@@ -7,7 +7,10 @@ use std::{
 
 use actix::ArbiterHandle;
 use raft::eraftpb::Message;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{
+    mpsc::{UnboundedSender, unbounded_channel},
+    oneshot,
+};
 
 use super::{
     Network, Outgoing,
@@ -22,8 +25,9 @@ use crate::{
     wire::{Hello, hello::PROTOCOL},
 };
 
-/// Sends a snapshot to a member at its peer URLs; the message carries the metadata.
-pub type SendSnapshot = Box<dyn Fn(MemberId, Vec<String>, Message) + Send>;
+/// Sends a snapshot to a member at its peer URLs; the message carries the metadata. Given up when the other
+/// end is dropped.
+pub type SendSnapshot = Box<dyn Fn(MemberId, Vec<String>, Message, oneshot::Receiver<()>) + Send>;
 
 /// What the peers work with.
 pub struct PeersWiring {
@@ -60,6 +64,8 @@ struct Peer {
     told_full: bool,
     /// It is no member as far as is known here, but it called.
     called: bool,
+    /// Snapshots on their way to it: they are given up with the peer.
+    transfers: Vec<oneshot::Sender<()>>,
 }
 
 /// Callers that are no members as far as is known here, at most.
@@ -96,7 +102,7 @@ impl Peers {
         let session = Session::new(self.wiring.pace, self.wiring.seed ^ id.0);
         // False only when the arbiter has stopped, and then the process is ending.
         _ = self.wiring.arbiter.spawn(host::run(link, session));
-        Peer { urls, errands, figures, told_full: false, called: false }
+        Peer { urls, errands, figures, told_full: false, called: false, transfers: Vec::new() }
     }
 }
 
@@ -111,10 +117,13 @@ impl Network for Peers {
     fn send(&mut self, to: MemberId, what: Outgoing) {
         let Some(peer) = self.links.get_mut(&to) else { return };
         if let Outgoing::Snapshot(message) = what {
-            (self.wiring.send_snapshot)(to, peer.urls.clone(), message);
+            let (held, wanted) = oneshot::channel();
+            peer.transfers.retain(|transfer| !transfer.is_closed());
+            peer.transfers.push(held);
+            (self.wiring.send_snapshot)(to, peer.urls.clone(), message, wanted);
             return;
         }
-        let Ok(slot) = self.wiring.gauge.take_slot() else {
+        let Ok(slot) = self.wiring.gauge.take_slot_for(what.bytes()) else {
             peer.figures.sent_failures.fetch_add(1, Ordering::Relaxed);
             if !std::mem::replace(&mut peer.told_full, true) {
                 (self.wiring.unreachable)(to);

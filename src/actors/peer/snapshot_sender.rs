@@ -26,7 +26,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use raft::eraftpb::Message;
-use tokio::{net::TcpStream, task, time};
+use tokio::{net::TcpStream, sync::oneshot, task, time};
 use url::Url;
 
 use crate::{
@@ -182,6 +182,26 @@ impl SnapshotSender {
                 false
             }));
         })
+    }
+}
+
+impl SnapshotSender {
+    /// The same as long as the other end of `wanted` is held; once it is dropped, the rest is not sent.
+    pub async fn send_while(
+        &self,
+        to: MemberId,
+        peer_urls: Vec<String>,
+        message: Message,
+        wanted: oneshot::Receiver<()>,
+    ) {
+        let mut sending = self.send(to, peer_urls, message);
+        tokio::select! {
+            _ = &mut sending => {} // it reports by itself, however it ends
+            _ = wanted => {
+                sending.abort();
+                tracing::info!(peer = format!("{to:x}"), "the peer is no member any more: it is sent no snapshot");
+            }
+        }
     }
 }
 

@@ -162,12 +162,12 @@ pub struct Boot {
     pub seed: u64,
     /// Everything up to here is applied.
     pub applied: Index,
-    /// Its term.
-    pub applied_term: Term,
+    /// The entry before the first of `entries`, at most the last that is applied: its index and term.
+    pub before: (Index, Term),
     /// As on disk.
     pub hard_state: HardState,
     /// As of `applied`; empty for a member that joins and knows nothing yet.
     pub membership: Arc<Membership>,
-    /// The log after `applied`.
+    /// The log after `before`. What of it is applied is there for peers that lag.
     pub entries: Vec<Entry>,
 }

@@ -17,9 +17,7 @@ use raft::eraftpb::{
     MessageType::{MsgAppend, MsgSnapshot},
 };
 
-pub use inbox::{
-    Contact, Digested, SnapshotArrived, SnapshotSent, SnapshotTaken, Transfer, Unreachable,
-};
+pub use inbox::{Contact, Digested, SnapshotArrived, SnapshotSent, SnapshotTaken, Unreachable};
 
 use super::{
     Propose, ProposeError, ReadError, ReadIndex,
@@ -132,6 +130,16 @@ impl RaftNode {
 
     fn end_turn(&mut self) {
         (self.turn_inputs, self.turn_bytes) = (0, 0);
+        self.carry_out();
+        self.publish();
+        if self.stopping.is_some() && self.role.is_settled() {
+            self.role.flush();
+            self.carry_out();
+            _ = self.stopping.take().map(|reply| reply.send(())); // or nobody waits for the end
+        }
+    }
+
+    fn carry_out(&mut self) {
         loop {
             let may_append = self.wiring.wal_gauge.depth() < self.wiring.wal_gauge.capacity();
             let effects = self.role.end_turn(may_append);
@@ -140,10 +148,6 @@ impl RaftNode {
             }
             courier::together(|| effects.into_iter().for_each(|effect| self.perform(effect)));
             self.send_out();
-        }
-        self.publish();
-        if self.stopping.is_some() && self.role.is_settled() {
-            _ = self.stopping.take().map(|reply| reply.send(())); // or nobody waits for the end
         }
     }
 
@@ -170,6 +174,7 @@ impl RaftNode {
             Effect::Append { number, installed, entries, hard_state, must_sync } => {
                 let slot =
                     self.wiring.wal_gauge.take_slot().expect("looked at before the turn's end");
+                let is_wanted = must_sync || installed.is_some() || !entries.is_empty();
                 let append = wal_writer::Append {
                     number,
                     installed,
@@ -179,8 +184,9 @@ impl RaftNode {
                     slot,
                 };
                 // The channel has as many places as there are slots. It is closed only after the WAL
-                // has failed, and then the process is ending.
-                if self.wiring.wal_writer.try_send(append).is_err() {
+                // has failed, and then the process is ending; or at the end of a stop, when only a commit
+                // index may still come, which nobody needs.
+                if self.wiring.wal_writer.try_send(append).is_err() && is_wanted {
                     tracing::error!("the WAL writer has gone; nothing more can be acknowledged");
                     std::process::abort();
                 }

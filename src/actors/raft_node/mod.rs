@@ -14,7 +14,12 @@ mod proposals;
 mod reads;
 pub mod role;
 
-use crate::{actors::mailbox::Question, command::Command, storage::mvcc::Applied, types::Index};
+use crate::{
+    actors::mailbox::Question,
+    command::Command,
+    storage::mvcc::Applied,
+    types::{Index, MemberId},
+};
 
 /// Asks that a command be committed. Answered when it is applied, or when it no longer can be.
 ///
@@ -45,6 +50,10 @@ pub enum ProposeError {
     /// Not applied in time, or leadership was lost: it may or may not be applied later.
     #[error("request timed out")]
     TimedOut,
+    /// A promotion that the leader did not take: the learner is not in sync with it, or another change of
+    /// the membership is under way. Nothing was proposed.
+    #[error("the learner is not in sync with the leader")]
+    LearnerNotReady,
     /// The member is shutting down; nothing was proposed.
     #[error("server stopped")]
     Stopping,
@@ -74,12 +83,18 @@ pub enum ReadError {
     Stopping,
 }
 
+/// Hands the lead to another voter, where this member leads and there is one. Sent by the doors and by
+/// the member's end; who leads then is seen in published state.
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Transfer(pub Option<MemberId>);
+
 /// From a peer.
 #[derive(Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct FromPeer {
     /// Who.
-    pub from: crate::types::MemberId,
+    pub from: MemberId,
     /// What.
     pub what: crate::actors::peer::Incoming,
     /// Its place in the mailbox of the peers' messages.

@@ -160,23 +160,22 @@ impl Proposals {
     }
 
     /// The leader of `refusal.term` did not take these. Those that are thereby settled.
-    pub fn refused(&mut self, refusal: &Refusal) -> Vec<ProposalId> {
+    pub fn refused(&mut self, refusal: &Refusal) -> Vec<(ProposalId, Pending)> {
         let mut gone = Vec::new();
         for &id in &refusal.ids {
             let sent = self.pending.get(&id).and_then(|pending| pending.sent);
             if sent.is_some_and(|(term, _)| term == refusal.term) {
-                self.settle(id);
-                gone.push(id);
+                gone.extend(self.settle(id).map(|pending| (id, pending)));
             }
         }
         gone
     }
 
     /// Takes one out. It may still be among those that wait, where it is passed over.
-    pub fn settle(&mut self, id: ProposalId) {
-        if let Some(pending) = self.pending.remove(&id) {
-            self.bytes -= pending.data.len() as u64;
-        }
+    pub fn settle(&mut self, id: ProposalId) -> Option<Pending> {
+        let pending = self.pending.remove(&id)?;
+        self.bytes -= pending.data.len() as u64;
+        Some(pending)
     }
 
     /// Those that are older than `max` ticks are given up.

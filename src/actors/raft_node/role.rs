@@ -7,6 +7,7 @@
 //! No clock, no I/O, no randomness: time is [`Input::Tick`], and the crate's own random election
 //! timeout is overwritten after every call by a pure function of (seed, id, term).
 
+mod batches;
 mod proposing;
 
 use std::{collections::VecDeque, mem, sync::Arc};
@@ -49,8 +50,14 @@ pub struct Role {
     effects: Vec<Effect>,
     /// Batches that are not known to be on disk, and whether anything of them is written at all.
     under_way: VecDeque<(u64, bool)>,
-    /// The hard state of a batch that was not written; goes with the next one.
+    /// The hard state of a batch that was not written; goes with the next one, or when it is quiet.
     hard_state: Option<HardState>,
+    /// The tick since which it waits.
+    hard_state_since: u64,
+    /// It is not to wait any longer.
+    hard_state_due: bool,
+    /// The number of the last Ready.
+    last_ready: u64,
     /// The last batch with a term or a vote that is not on disk.
     voting: Option<u64>,
     /// Messages that may leave once the batch of this number is on disk.
@@ -95,7 +102,8 @@ impl Role {
         };
         let conf_state = conf_state(&boot.membership);
         let alone = conf_state.voters == [boot.id.0];
-        let mut log = Log::new(boot.applied, boot.applied_term, boot.hard_state, conf_state);
+        let (before, before_term) = boot.before;
+        let mut log = Log::new(before, before_term, boot.hard_state, conf_state);
         log.append(&boot.entries);
         let mut role = Role {
             node: RawNode::new(&config, log, logger)?,
@@ -113,6 +121,9 @@ impl Role {
             effects: Vec::new(),
             under_way: VecDeque::new(),
             hard_state: None,
+            hard_state_since: 0,
+            hard_state_due: false,
+            last_ready: 0,
             voting: None,
             held: VecDeque::new(),
             arriving: None,
@@ -149,11 +160,7 @@ impl Role {
                 }
             }
             Input::Forwarded { from, forward } => self.forwarded(from, forward),
-            Input::Refused(refusal) => {
-                for id in self.proposals.refused(&refusal) {
-                    self.effects.push(Effect::Refuse(id, ProposeError::TooManyRequests));
-                }
-            }
+            Input::Refused(refusal) => self.refused(&refusal),
             Input::Unreachable(peer) => self.node.report_unreachable(peer.0),
             Input::SnapshotTaken(snapshot) => self.node.mut_store().offer(snapshot),
             Input::SnapshotSent { to, arrived } => {
@@ -179,6 +186,9 @@ impl Role {
             if self.take_ready() {
                 break; // a batch went to the disk: whether there is room for another, the host knows
             }
+        }
+        if may_append && mem::take(&mut self.hard_state_due) {
+            self.write_hard_state();
         }
         self.ask_for_snapshot();
         self.set_election_timeout();
@@ -249,6 +259,7 @@ impl Role {
         if self.may_tick() {
             self.node.tick();
         }
+        self.hard_state_due = self.is_quiet();
         for gone in self.proposals.give_up(self.now, self.proposal_ticks) {
             self.effects.push(match gone {
                 GivenUp::NeverProposed(id) => Effect::Refuse(id, ProposeError::NoLeader),
@@ -431,76 +442,6 @@ impl Role {
                 self.effects.push(Effect::ReadReady(served, index));
             }
         }
-    }
-
-    /// What is on disk: this batch, all before it, and those after it of which nothing was written.
-    fn persisted(&mut self, mut number: u64) {
-        while let Some(&(next, written)) = self.under_way.front()
-            && (next <= number || !written)
-        {
-            self.under_way.pop_front();
-            number = number.max(next);
-        }
-        self.node.on_persist_ready(number);
-        while self.held.front().is_some_and(|(held, _)| *held <= number) {
-            let (_, messages) = self.held.pop_front().expect("there is a front");
-            self.effects.push(Effect::Send(messages));
-        }
-        if self.voting.is_some_and(|voting| voting <= number) {
-            self.voting = None;
-        }
-        if self.installing.is_some_and(|installing| installing <= number) {
-            self.installing = None;
-            self.tell_applied();
-        }
-    }
-
-    /// Takes one Ready; whether it made a batch for the disk.
-    fn take_ready(&mut self) -> bool {
-        let mut ready = self.node.ready();
-        let messages = ready.take_messages();
-        let (number, must_sync) = (ready.number(), ready.must_sync());
-        let voted = |hard: &HardState| {
-            let before = self.node.store().hard_state();
-            (hard.term, hard.vote) != (before.term, before.vote)
-        };
-        if ready.hs().is_some_and(voted) {
-            self.voting = Some(number);
-        }
-        if messages.is_empty() {
-        } else if self.voting.is_some() {
-            // An only voter leads before its vote is on disk. Should that be lost, it would lead in the
-            // same term again, with other entries.
-            self.held.push_back((number, messages));
-        } else {
-            self.effects.push(Effect::Send(messages)); // a leader's: they need not wait for its own disk
-        }
-        let installed = self.install(&ready);
-        let entries = ready.take_entries();
-        self.hard_state = ready.hs().cloned().or(self.hard_state.take());
-        let held = ready.take_persisted_messages();
-        let committed = ready.take_committed_entries();
-        self.node.mut_store().append(&entries);
-        if let Some(hard_state) = &self.hard_state {
-            self.node.mut_store().set_hard_state(hard_state.clone());
-        }
-        self.node.advance_append_async(ready);
-        if !held.is_empty() {
-            self.held.push_back((number, held));
-        }
-        if !committed.is_empty() {
-            self.committed(committed);
-        }
-        // A commit index that moved may be lost, so it waits for the next entries: half the batches.
-        let written = must_sync || !entries.is_empty();
-        self.under_way.push_back((number, written));
-        if written {
-            let hard_state = self.hard_state.take();
-            self.effects.push(Effect::Append { number, installed, entries, hard_state, must_sync });
-        } else if self.under_way.len() == 1 {
-            self.persisted(number); // nothing is before it
-        }
-        written
     }
 
     /// A snapshot of a peer takes the place of the state and the log.

@@ -48,7 +48,7 @@ fn boot() -> Boot {
         catch_up_entries: 100,
         seed: 1,
         applied: Index(0),
-        applied_term: Term(0),
+        before: (Index(0), Term(0)),
         hard_state: HardState::default(),
         membership: members(&[7]),
         entries: Vec::new(),
@@ -235,8 +235,8 @@ fn a_restart_applies_what_the_log_holds() {
         .map(|index| Entry { index, term: 2, data: vec![index as u8].into(), ..Entry::default() })
         .collect();
     let hard_state = HardState { term: 2, vote: 7, commit: 12, ..HardState::default() };
-    let (applied, applied_term) = (Index(10), Term(2));
-    let mut role = start(Boot { applied, applied_term, hard_state, entries, ..boot() });
+    let (applied, before) = (Index(10), (Index(10), Term(2)));
+    let mut role = start(Boot { applied, before, hard_state, entries, ..boot() });
     assert_eq!(applied_data(&settle(&mut role)), [[11], [12], [13]]);
     assert_eq!(role.term(), Term(3));
 }
@@ -277,6 +277,11 @@ fn each_read_has_its_own_time_to_fail() {
     assert_eq!(failed, [(70, vec![ReadId(1)]), (84, vec![ReadId(2)])]);
 }
 
+fn add_learner() -> MemberChange {
+    let (id, peer_urls) = (MemberId(8), vec!["http://b:1".to_owned()]);
+    MemberChange::Add { id, peer_urls, learner: true, learners_max: None }
+}
+
 fn message(kind: MessageType, term: u64, index: u64) -> Message {
     let mut message = Message { from: 8, to: 7, term, index, ..Message::default() };
     message.set_msg_type(kind);
@@ -295,8 +300,7 @@ fn sent(effects: &[Effect]) -> Vec<Message> {
 #[test]
 fn a_sole_voter_tells_learners_nothing_before_its_vote_is_on_disk() {
     let mut membership = Membership::clone(&members(&[7]));
-    let learner = MemberChange::Add { id: MemberId(8), peer_urls: Vec::new(), learner: true };
-    membership.apply(&learner).unwrap();
+    membership.apply(&add_learner()).unwrap();
     let mut role = start(Boot { membership: Arc::new(membership), ..boot() });
     let effects = role.end_turn(true);
     assert!(role.leads() && sent(&effects).is_empty(), "{effects:?}");
@@ -313,17 +317,7 @@ fn a_sole_voter_tells_learners_nothing_before_its_vote_is_on_disk() {
 #[test]
 fn entries_follow_the_index_of_their_message() {
     let mut role = start(Boot { membership: members(&[7, 8]), ..boot() });
-    while !role.leads() {
-        role.handle(Input::Tick);
-        for asked in sent(&settle(&mut role)) {
-            let kind = match asked.get_msg_type() {
-                MessageType::MsgRequestPreVote => MessageType::MsgRequestPreVoteResponse,
-                MessageType::MsgRequestVote => MessageType::MsgRequestVoteResponse,
-                other => panic!("{other:?}"),
-            };
-            role.handle(Input::Step(message(kind, asked.term, 0)));
-        }
-    }
+    elect(&mut role);
     for id in 1..=4 {
         propose(&mut role, id, b"a");
     }
@@ -349,12 +343,7 @@ fn entries_follow_the_index_of_their_message() {
 #[test]
 fn who_answered_lately_is_looked_at_in_every_phase() {
     let mut membership = Membership::clone(&members(&[7]));
-    let change = crate::command::MemberChange::Add {
-        id: MemberId(8),
-        peer_urls: vec!["http://b:1".to_owned()],
-        learner: true,
-    };
-    membership.apply(&change).unwrap();
+    membership.apply(&add_learner()).unwrap();
     let membership = Arc::new(membership);
     let mut role = start(Boot { membership, promote_learners: true, ..boot() });
     settle(&mut role);
@@ -371,4 +360,96 @@ fn who_answered_lately_is_looked_at_in_every_phase() {
         }
     }
     assert!((3..=7).contains(&promoted), "asked {promoted} times in six election timeouts");
+}
+
+/// What member 8 asks the role (7), which is to become its leader, until it leads.
+fn elect(role: &mut Role) {
+    while !role.leads() {
+        role.handle(Input::Tick);
+        for asked in sent(&settle(role)) {
+            let kind = match asked.get_msg_type() {
+                MessageType::MsgRequestPreVote => MessageType::MsgRequestPreVoteResponse,
+                MessageType::MsgRequestVote => MessageType::MsgRequestVoteResponse,
+                _ => continue,
+            };
+            role.handle(Input::Step(message(kind, asked.term, 0)));
+        }
+    }
+    settle(role);
+}
+
+/// The log reaches back behind what is applied, so a peer that lags a little needs no snapshot.
+#[test]
+fn after_a_restart_a_laggard_is_brought_up_by_entries() {
+    let entries: Vec<_> = (6..=12)
+        .map(|index| Entry { index, term: 2, data: vec![index as u8].into(), ..Entry::default() })
+        .collect();
+    for (peer_has, comes) in [(12, vec![13]), (8, vec![9, 10, 11, 12, 13]), (4, vec![])] {
+        let hard_state = HardState { term: 2, vote: 7, commit: 10, ..HardState::default() };
+        let (applied, before) = (Index(10), (Index(5), Term(2)));
+        let (membership, entries) = (members(&[7, 8]), entries.clone());
+        let boot = Boot { applied, before, hard_state, membership, entries, ..boot() };
+        let mut role = start(boot);
+        elect(&mut role);
+        let term = role.term().0;
+        let mut reject = message(MessageType::MsgAppendResponse, term, 12);
+        (reject.reject, reject.reject_hint, reject.log_term) = (true, peer_has, 2);
+        if peer_has == 12 {
+            reject = message(MessageType::MsgAppendResponse, term, 12);
+        }
+        role.handle(Input::Step(reject));
+        let effects = settle(&mut role);
+        let sent = sent(&effects);
+        let indexes: Vec<u64> =
+            sent.iter().flat_map(|m| m.entries.iter().map(|e| e.index)).collect();
+        assert_eq!(indexes, comes, "the peer has {peer_has}: {sent:?}");
+        let wanted = effects.iter().any(|effect| matches!(effect, Effect::WantSnapshot(_)));
+        assert_eq!(wanted, comes.is_empty(), "the peer has {peer_has}: {effects:?}");
+        let applied = applied_data(&effects);
+        assert!(applied.iter().all(|data| data[0] > 10), "{applied:?} was applied before");
+    }
+}
+
+/// Else a member that starts again without a quorum would not show the last writes.
+#[test]
+fn a_commit_index_is_written_when_nothing_follows() {
+    let mut role = start(Boot { membership: members(&[7, 8]), ..boot() });
+    elect(&mut role);
+    let term = role.term().0;
+    let mut written = Vec::new();
+    for round in 1..=3 {
+        propose(&mut role, round, b"a");
+        settle(&mut role);
+        let (last, before) = (role.last_index(), role.commit());
+        role.handle(Input::Step(message(MessageType::MsgAppendResponse, term, last.0)));
+        settle(&mut role);
+        assert!(role.commit() == last && last > before);
+        for tick in 1..=5 {
+            role.handle(Input::Step(message(MessageType::MsgHeartbeatResponse, term, 0)));
+            role.handle(Input::Tick);
+            for effect in settle(&mut role) {
+                if let Effect::Append { entries, hard_state, must_sync, .. } = effect {
+                    let commit = hard_state.unwrap().commit;
+                    assert!(entries.is_empty() && !must_sync && commit == last.0);
+                    written.push((round, tick));
+                }
+            }
+        }
+    }
+    assert_eq!(written, [(1, 2), (2, 2), (3, 2)], "once for each time, and not at once");
+    // Under load it goes with the entries.
+    for round in 4..=20 {
+        propose(&mut role, round, b"a");
+        for effect in settle(&mut role) {
+            assert!(!matches!(effect, Effect::Append { entries, .. } if entries.is_empty()));
+        }
+        let last = role.last_index();
+        role.handle(Input::Step(message(MessageType::MsgAppendResponse, term, last.0)));
+        role.handle(Input::Tick);
+        settle(&mut role);
+    }
+    // A stop waits for nothing.
+    role.flush();
+    let effects = role.end_turn(true);
+    assert!(matches!(effects[..], [Effect::Append { must_sync: false, .. }]), "{effects:?}");
 }

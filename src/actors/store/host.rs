@@ -55,6 +55,21 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// Counts what made one state of another.
+    fn count(&self, before: &State, after: &State) {
+        let (mut puts, mut deletes, mut revisions) = (0, 0, 0);
+        for record in after.history_from(before.revision.next()) {
+            let put = record.changes.iter().filter(|change| change.after.is_some()).count();
+            puts += put;
+            deletes += record.changes.len() - put;
+            revisions += 1;
+        }
+        let freed = (before.history_len() + revisions).saturating_sub(after.history_len());
+        self.metrics.mvcc_puts.inc_by(puts as u64);
+        self.metrics.mvcc_deletes.inc_by(deletes as u64);
+        self.metrics.compacted_revisions.inc_by(freed as u64);
+    }
+
     #[allow(
         clippy::disallowed_methods,
         reason = "the host measures its work; the role sees no clock"
@@ -111,9 +126,10 @@ impl Store {
         match effect {
             Effect::Publish => {
                 let started = Pace::now();
-                self.published.state.store(Arc::new(self.role.state().clone()));
+                let before = self.published.state.swap(Arc::new(self.role.state().clone()));
                 let took = Pace::now().saturating_duration_since(started);
                 self.pace.metrics.backend_commit_seconds.observe(took.as_secs_f64());
+                self.pace.count(&before, self.role.state());
             }
             Effect::Answer(id, applied) => {
                 if let Some(reply) = self.waiting.remove(&id) {

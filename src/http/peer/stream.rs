@@ -169,16 +169,16 @@ impl Reading<'_> {
         if self.raft.is_empty() {
             return;
         }
-        let messages = std::mem::take(&mut self.raft);
-        if let Ok(slot) = self.doors.gauge.take_slot() {
-            self.hand_over(Incoming::Raft(messages), slot);
+        let parcel = Incoming::Raft(std::mem::take(&mut self.raft));
+        if let Ok(slot) = self.doors.gauge.take_slot_for(parcel.bytes()) {
+            self.hand_over(parcel, slot);
         }
     }
 
     async fn hand_over_when_possible(&self, what: Incoming) {
         let place = async {
             loop {
-                match self.doors.gauge.take_slot() {
+                match self.doors.gauge.take_slot_for(what.bytes()) {
                     Ok(slot) => return slot,
                     Err(_) => sleep(PLACE_PAUSE).await,
                 }

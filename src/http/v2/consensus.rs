@@ -29,9 +29,15 @@ pub async fn read_index(doors: &Doors) -> Result<(), V2Error> {
     let started = wall_clock();
     let answering = doors.read_index.ask(ReadIndex)?;
     let answered = tokio::time::timeout(doors.settings.request_timeout, answering).await;
+    doors.metrics.observe_read_index(since(started));
     let answered = answered.map_err(|_| V2Error::TimedOut(Blame::Nothing));
     let flat = answered.and_then(|answer| Ok(answer??));
     flat.map(drop).map_err(|error| explained(doors, started, error))
+}
+
+/// The time that has passed by the wall clock.
+pub(crate) fn since(started: UnixNanos) -> Duration {
+    Duration::from_nanos(wall_clock().0.saturating_sub(started.0))
 }
 
 fn explained(doors: &Doors, started: UnixNanos, error: V2Error) -> V2Error {

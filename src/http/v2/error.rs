@@ -98,6 +98,9 @@ pub enum V2Error {
     /// The disk has no room, nothing was proposed.
     #[error("etcdserver: no space")]
     NoSpace,
+    /// The quota is used up, nothing was proposed. etcd's v2 knows no quota: the words are its v3's.
+    #[error("etcdserver: mvcc: database space exceeded")]
+    OverQuota,
     /// The member shuts down, nothing was proposed.
     #[error("etcdserver: server stopped")]
     Stopped,
@@ -119,7 +122,7 @@ impl From<ProposeError> for V2Error {
     fn from(error: ProposeError) -> V2Error {
         match error {
             ProposeError::NoLeader => V2Error::NoLeader,
-            ProposeError::TooManyRequests => V2Error::Busy,
+            ProposeError::TooManyRequests | ProposeError::LearnerNotReady => V2Error::Busy,
             ProposeError::TooLarge => V2Error::TooLarge,
             ProposeError::NoSpace => V2Error::NoSpace,
             ProposeError::TimedOut => V2Error::TimedOut(Blame::Nothing),
@@ -151,6 +154,7 @@ impl V2Error {
                 V2Code::NodeExist => ((105, "Key already exists"), StatusCode::PRECONDITION_FAILED),
                 V2Code::RootReadOnly => ((107, "Root is read only"), StatusCode::BAD_REQUEST),
                 V2Code::DirNotEmpty => ((108, "Directory not empty"), StatusCode::FORBIDDEN),
+                V2Code::NoSpace => (RAFT, StatusCode::INTERNAL_SERVER_ERROR),
                 V2Code::EventIndexCleared => (
                     (401, "The event in requested index is outdated and cleared"),
                     StatusCode::BAD_REQUEST,
@@ -170,9 +174,11 @@ impl V2Error {
             }
             V2Error::TooLarge => ((210, "Invalid POST form"), StatusCode::BAD_REQUEST),
             V2Error::Busy | V2Error::Stopped => (RAFT, StatusCode::SERVICE_UNAVAILABLE),
-            V2Error::NoLeader | V2Error::TimedOut(_) | V2Error::NoSpace | V2Error::Corrupt => {
-                (RAFT, StatusCode::INTERNAL_SERVER_ERROR)
-            }
+            V2Error::NoLeader
+            | V2Error::TimedOut(_)
+            | V2Error::NoSpace
+            | V2Error::OverQuota
+            | V2Error::Corrupt => (RAFT, StatusCode::INTERNAL_SERVER_ERROR),
         };
         (code, text, status)
     }
@@ -283,6 +289,8 @@ mod tests {
             (V2Error::TimedOut(Blame::LeaderLost), 300, raft, 500),
             (V2Error::Corrupt, 300, raft, 500),
             (V2Error::NoSpace, 300, raft, 500),
+            (V2Error::OverQuota, 300, raft, 500),
+            (store(V2Code::NoSpace), 300, raft, 500),
         ] {
             let expected = (code, text, StatusCode::from_u16(status).expect("a status"));
             assert_eq!(error.row(), expected, "{error:?}");

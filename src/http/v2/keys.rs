@@ -21,6 +21,7 @@ use crate::{
         answer::{self, Answer},
         body::{self, BodyError},
         path::{COMPONENTS_MAX, is_too_deep},
+        quota,
         service::Routed,
     },
     metrics::Door,
@@ -339,6 +340,11 @@ async fn write(
     if is_too_deep(&command.path, more) {
         let cause = format!("a path has at most {COMPONENTS_MAX} components");
         return Err(refused(RequestCode::InvalidField, cause));
+    }
+    if let Some(bytes) = quota::v2_cost(&command)
+        && !quota::has_room(doors, bytes)
+    {
+        return Err(V2Error::OverQuota);
     }
     let applied = propose(doors, Command::V2(command)).await?;
     let Applied::V2(result) = applied else {

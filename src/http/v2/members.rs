@@ -2,7 +2,7 @@
 //! member has applied, as etcd's do. A learner, which etcd's v2 does not know, is asked for and shown
 //! with `isLearner`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_http::{
     Method, Request, StatusCode,
@@ -15,24 +15,17 @@ use super::{
     error::{V2Error, set_cluster_id},
 };
 use crate::{
-    clock::wall_clock,
-    command::{Command, MemberChange},
+    command::MemberChange,
     http::{
         Doors,
         answer::{self, Answer},
         body, json,
+        membership::{self, Refusal},
         service::Routed,
     },
-    identity,
-    storage::mvcc::{
-        Applied, Member, MemberError, State,
-        reconfig::{Answers, Seen, Unsafe},
-    },
+    storage::mvcc::{Member, MemberError, State},
     types::MemberId,
 };
-
-/// How long a member must have answered to count as healthy.
-const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 
 /// Answers a request for `/v2/members` and below; `rest` is what follows it.
 pub fn answer(doors: &Arc<Doors>, rest: &[u8], request: &mut Request) -> Routed {
@@ -75,9 +68,7 @@ pub fn answer(doors: &Arc<Doors>, rest: &[u8], request: &mut Request) -> Routed 
             }
         };
         let asked = if method == Method::POST {
-            let seconds = wall_clock().0 / 1_000_000_000;
-            let id = identity::added_member_id(&peer_urls, seconds);
-            MemberChange::Add { id, peer_urls, learner }
+            membership::addition(peer_urls, learner)
         } else {
             MemberChange::Update { id: of, peer_urls }
         };
@@ -163,21 +154,17 @@ fn no_such_member(id: &[u8]) -> Answer {
     answer::message(StatusCode::NOT_FOUND, &[b"No such member: ", id].concat())
 }
 
-/// Why a change was not made.
-enum Refusal {
-    /// It is not valid.
-    Invalid(MemberError),
-    /// It could cost the quorum.
-    Unsafe(Unsafe),
-    /// It did not get through the log.
-    Log(V2Error),
-}
-
 /// Has a change applied, and says what the client is told.
 async fn change(doors: &Doors, change: MemberChange) -> Answer {
-    match try_change(doors, change.clone()).await {
+    let asked = membership::change(
+        doors,
+        change.clone(),
+        async || read_index(doors).await,
+        async |command| propose(doors, command).await,
+    );
+    match asked.await {
         Ok(()) => match change {
-            MemberChange::Add { id, peer_urls, learner } => {
+            MemberChange::Add { id, peer_urls, learner, .. } => {
                 let (name, client_urls) = (String::new(), Vec::new());
                 let added = Member { id, name, peer_urls, client_urls, learner };
                 let mut body = Vec::new();
@@ -191,65 +178,9 @@ async fn change(doors: &Doors, change: MemberChange) -> Answer {
     }
 }
 
-async fn try_change(doors: &Doors, change: MemberChange) -> Result<(), Refusal> {
-    is_wise(doors, &change)?;
-    is_valid(doors, &change).await?;
-    match propose(doors, Command::Members(change)).await.map_err(Refusal::Log)? {
-        Applied::Members(result) => result.map_err(Refusal::Invalid),
-        applied => unreachable!("a change of members is answered as one, not by {applied:?}"),
-    }
-}
-
-/// What could do harm is refused by what this member sees now, as etcd does.
-fn is_wise(doors: &Doors, change: &MemberChange) -> Result<(), Refusal> {
-    let state = doors.published.state.load();
-    let membership = state.membership();
-    if doors.settings.strict_reconfig_check {
-        let (own, peers) = (doors.published.identity.member_id, doors.published.peers.load());
-        let steady_since = wall_clock().0.saturating_sub(HEALTHY_AFTER.as_nanos() as u64);
-        let answers = |id| match peers.get(&id).and_then(|peer| peer.active_since()) {
-            None => Answers::No,
-            Some(since) if since < steady_since => Answers::Steadily,
-            Some(_) => Answers::Lately,
-        };
-        let seen = Seen { membership, own, answers };
-        let safe = match change {
-            MemberChange::Add { learner, .. } => seen.may_add(*learner),
-            MemberChange::Remove { id } => seen.may_remove(*id),
-            MemberChange::Promote { .. } => seen.may_promote(),
-            MemberChange::Update { .. } => Ok(()),
-        };
-        safe.map_err(Refusal::Unsafe)?;
-    }
-    let learners = membership.learners().count();
-    match change {
-        MemberChange::Add { learner: true, .. } if learners >= doors.settings.max_learners => {
-            Err(Refusal::Invalid(MemberError::TooManyLearners))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What is not valid would be refused when it is applied: nothing of that need go through the log. But
-/// this member may be behind, so it looks twice. A change that is under way may yet make a valid one
-/// invalid.
-async fn is_valid(doors: &Doors, change: &MemberChange) -> Result<(), Refusal> {
-    let check = || doors.published.state.load().membership().check(change);
-    if check().is_err() {
-        read_index(doors).await.map_err(Refusal::Log)?;
-    }
-    check().map_err(Refusal::Invalid)
-}
-
 /// The words are etcd's, which says no more than "Internal Server Error" to most. The log says why.
-fn refused(change: &MemberChange, refusal: &Refusal) -> Answer {
-    let why: &dyn std::fmt::Display = match refusal {
-        Refusal::Invalid(error) => error,
-        Refusal::Unsafe(error) => error,
-        Refusal::Log(error) => error,
-    };
-    tracing::warn!(%why, ?change, "the membership was not changed");
-    let (status, text) = match (refusal, change) {
+fn refused(change: &MemberChange, why: &Refusal<V2Error>) -> Answer {
+    let (status, text) = match (why, change) {
         (
             Refusal::Invalid(
                 MemberError::IdExists | MemberError::PeerUrlExists | MemberError::TooManyLearners,
@@ -308,36 +239,8 @@ fn parse(body: &[u8]) -> Result<Asked, String> {
     let request: MemberRequest = serde_json::from_slice(body).map_err(|error| {
         if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
     })?;
-    if request.peer_urls.is_empty() {
-        return Err("no valid URLs given".to_owned());
-    }
-    let mut urls = Vec::with_capacity(request.peer_urls.len());
-    for url in &request.peer_urls {
-        let url = url.trim();
-        check_url(url)?;
-        urls.push(url.to_owned());
-    }
-    urls.sort_unstable();
+    let urls = membership::peer_urls(&request.peer_urls)?;
     Ok(Asked { peer_urls: urls, learner: request.learner })
-}
-
-fn check_url(url: &str) -> Result<(), String> {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    match scheme {
-        "http" | "https" => {}
-        "unix" | "unixs" => return Ok(()),
-        _ => return Err(format!("URL scheme must be http, https, unix, or unixs: {url}")),
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let host = rest[..end].rsplit('@').next().unwrap_or_default();
-    let port_at = host.rfind(':').filter(|&at| !host[at..].contains(']'));
-    if port_at.is_none() {
-        return Err(format!("URL address does not have the form \"host:port\": {url}"));
-    }
-    if rest[end..].starts_with('/') {
-        return Err(format!("URL must not contain a path: {url}"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -35,6 +35,16 @@ impl Services {
         Ok(())
     }
 
+    /// Whether the caller is anybody at all.
+    pub(super) fn admit_user(&self, _caller: &Caller) -> Result<(), RpcError> {
+        Ok(())
+    }
+
+    /// Whether the caller may do what only root may.
+    pub(super) fn admit_root(&self, _caller: &Caller) -> Result<(), RpcError> {
+        Ok(())
+    }
+
     /// Whether the caller may do all that this transaction may come to.
     pub(super) fn admit_txn(&self, _caller: &Caller, _txn: &V3Txn) -> Result<(), RpcError> {
         Ok(())

@@ -9,7 +9,13 @@ use crate::{
     actors::raft_node::{Propose, ReadIndex},
     clock::wall_clock,
     command::{Command, V3Command, V3Op},
-    http::v2::{consensus::blame, error::Blame},
+    http::{
+        quota,
+        v2::{
+            consensus::{blame, since},
+            error::Blame,
+        },
+    },
     storage::{
         mvcc::Applied,
         v3::{V3Answer, V3Applied},
@@ -35,6 +41,11 @@ impl Services {
         op: V3Op,
     ) -> Result<(Revision, V3Answer), RpcError> {
         let caller = self.admit(caller, &op)?;
+        if let Some(bytes) = quota::v3_cost(&op)
+            && !quota::has_room(&self.doors, bytes)
+        {
+            return Err(error::NO_SPACE);
+        }
         let command = Command::V3(V3Command { caller, op });
         match self.propose(command).await? {
             Applied::V3(V3Applied { revision, result }) => Ok((revision, result?)),
@@ -47,6 +58,7 @@ impl Services {
         let started = wall_clock();
         let answering = self.doors.read_index.ask(ReadIndex)?;
         let answered = tokio::time::timeout(self.doors.settings.request_timeout, answering).await;
+        self.doors.metrics.observe_read_index(since(started));
         let answered = answered.map_err(|_| error::TIMEOUT);
         let flat = answered.and_then(|answer| Ok(answer??));
         flat.map(drop).map_err(|error| self.explained(started, error))

@@ -131,6 +131,34 @@ errors! {
     /// A learner answers only what needs no vote.
     NOT_SUPPORTED_FOR_LEARNER = FailedPrecondition "etcdserver: rpc not supported for learner";
     /// As its text says.
+    MEMBER_EXISTS = FailedPrecondition "etcdserver: member ID already exist";
+    /// As its text says.
+    PEER_URL_EXISTS = FailedPrecondition "etcdserver: Peer URLs already exists";
+    /// Which etcd has no code for.
+    NOT_ENOUGH_STARTED = Unknown "etcdserver: re-configuration failed due to not enough started members";
+    /// As its text says.
+    MEMBER_BAD_URLS = InvalidArgument "etcdserver: given member URLs are invalid";
+    /// There is no such member, or no more.
+    MEMBER_NOT_FOUND = NotFound "etcdserver: member not found";
+    /// As its text says.
+    MEMBER_NOT_LEARNER = FailedPrecondition "etcdserver: can only promote a learner member";
+    /// As its text says.
+    LEARNER_NOT_READY = FailedPrecondition "etcdserver: can only promote a learner member which is in sync with leader";
+    /// `--max-learners`.
+    TOO_MANY_LEARNERS = FailedPrecondition "etcdserver: too many learner members in cluster";
+    /// What is asked of alarms is none of what there is.
+    UNKNOWN_ALARM = InvalidArgument "etcdserver: unknown alarm request";
+    /// An action that there is not.
+    UNKNOWN_METHOD = Unknown "etcdserver: unknown method";
+    /// It is no version at all.
+    WRONG_DOWNGRADE_VERSION_FORMAT = InvalidArgument "etcdserver: wrong downgrade target version format";
+    /// There is no way to that version.
+    INVALID_DOWNGRADE_TARGET_VERSION = InvalidArgument "etcdserver: invalid downgrade target version";
+    /// As its text says.
+    NO_INFLIGHT_DOWNGRADE = FailedPrecondition "etcdserver: no inflight downgrade job";
+    /// The lead was not taken over in time.
+    TIMEOUT_LEADER_TRANSFER = Unknown "etcdserver: request timed out, leader transfer took too long";
+    /// As its text says.
     BAD_LEADER_TRANSFEREE = FailedPrecondition "etcdserver: bad leader transferee";
     /// No token, or none that is known.
     INVALID_AUTH_TOKEN = Unauthenticated "etcdserver: invalid auth token";
@@ -192,6 +220,7 @@ impl From<ProposeError> for RpcError {
             ProposeError::TooManyRequests => TOO_MANY_REQUESTS,
             ProposeError::TooLarge => REQUEST_TOO_LARGE,
             ProposeError::NoSpace => NO_SPACE,
+            ProposeError::LearnerNotReady => LEARNER_NOT_READY,
             ProposeError::TimedOut => TIMEOUT,
             ProposeError::Stopping => STOPPED,
         }

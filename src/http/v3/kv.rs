@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     command::V3Op,
+    http::v2::keys::is_corrupt,
     storage::{
         mvcc::State,
         v3::{self, V3Answer},
@@ -32,6 +33,7 @@ impl Services {
         request: RangeRequest,
     ) -> Result<RangeResponse, RpcError> {
         check::range(&request)?;
+        self.doors.metrics.mvcc_ranges.inc();
         let serializable = request.serializable;
         let query = convert::range(request);
         self.admit_range(caller, &query)?;
@@ -84,6 +86,7 @@ impl Services {
     /// Does several things at once, if something compares.
     pub async fn txn(&self, caller: &Caller, request: TxnRequest) -> Result<TxnResponse, RpcError> {
         check::txn(&request, self.doors.settings.max_txn_ops)?;
+        self.doors.metrics.mvcc_txns.inc();
         self.check_size(request.encoded_len())?;
         let txn = convert::txn(request)?;
         if v3::writes(&txn) {
@@ -115,6 +118,9 @@ impl Services {
         look: impl FnOnce(&State) -> Result<T, v3::V3Error> + Send + 'static,
     ) -> Result<T, RpcError> {
         let state = self.doors.published.state.load_full();
+        if is_corrupt(&self.doors, &state) {
+            return Err(v3::V3Error::Corrupt.into());
+        }
         Ok(look(&state)?)
     }
 

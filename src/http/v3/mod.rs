@@ -10,26 +10,70 @@ use self::{error::RpcError, pb::etcdserverpb::ResponseHeader};
 use super::Doors;
 use crate::types::Revision;
 
-#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+#[allow(
+    missing_docs,
+    clippy::unused_async,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "not there yet"
+)]
 mod auth;
 mod check;
-#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+#[allow(
+    missing_docs,
+    clippy::unused_async,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "not there yet"
+)]
 mod cluster;
 mod consensus;
 mod convert;
-#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+#[allow(
+    missing_docs,
+    clippy::unused_async,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "not there yet"
+)]
 mod election;
 pub mod error;
+mod hash;
+#[allow(clippy::unused_async, reason = "what takes long is to be done aside")]
 mod kv;
-#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+#[allow(
+    missing_docs,
+    clippy::unused_async,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "not there yet"
+)]
 mod lease;
-#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+#[allow(
+    missing_docs,
+    clippy::unused_async,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "not there yet"
+)]
 mod lock;
-#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+#[allow(
+    missing_docs,
+    clippy::unused_async,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "not there yet"
+)]
 mod maintenance;
 pub mod methods;
 pub mod pb;
-#[allow(missing_docs, clippy::unused_async, clippy::unused_self, reason = "not there yet")]
+#[allow(
+    missing_docs,
+    clippy::unused_async,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "not there yet"
+)]
 mod watch;
 
 /// The RPCs. Cheap to clone.
@@ -61,6 +105,7 @@ impl Services {
     }
 
     /// The header of an answer as of `revision`.
+    #[allow(clippy::unnecessary_wraps, reason = "the messages have an optional header")]
     fn header(&self, revision: Revision) -> Option<ResponseHeader> {
         let identity = &self.doors.published.identity;
         Some(ResponseHeader {

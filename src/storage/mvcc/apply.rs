@@ -27,8 +27,11 @@ pub enum Applied {
     Published,
     /// The membership was changed, or why not.
     Members(Result<(), MemberError>),
-    /// An alarm was raised or cleared.
-    Alarm,
+    /// An alarm was to be raised or cleared.
+    Alarm {
+        /// It is raised now, or it was raised and is cleared.
+        told: bool,
+    },
     /// The state is to be digested as it is now.
     Checkpoint,
     /// A v3 write: what it gives, or why it was refused.
@@ -107,12 +110,14 @@ impl State {
             Command::Checkpoint => Applied::Checkpoint,
             Command::Alarm { member, kind, raised } => {
                 let alarms = Arc::make_mut(&mut self.alarms);
-                if *raised && self.membership.member(*member).is_some() {
+                let may_raise = *raised && !self.membership.removed().contains(member);
+                let told = if may_raise {
                     alarms.insert((*member, *kind));
+                    true
                 } else {
-                    alarms.remove(&(*member, *kind));
-                }
-                Applied::Alarm
+                    alarms.remove(&(*member, *kind))
+                };
+                Applied::Alarm { told }
             }
             Command::V3(command) => {
                 let changed = v3::apply(self, term, *time, command);

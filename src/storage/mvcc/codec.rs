@@ -98,6 +98,14 @@ struct InlineKey<'a> {
     version: u64,
     lease: LeaseId,
     expires: UnixNanos,
+    /// Of versions that a v3 transaction wrote behind others.
+    #[serde(default, skip_serializing_if = "is_first")]
+    sub: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_first(sub: &u32) -> bool {
+    *sub == 0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -141,6 +149,7 @@ impl<'a> InlineKey<'a> {
             version: record.version,
             lease: record.lease,
             expires: record.expires,
+            sub: record.sub(),
         }
     }
 
@@ -152,7 +161,7 @@ impl<'a> InlineKey<'a> {
             lease: self.lease,
             expires: self.expires,
         };
-        KeyRecord::new(self.key, self.value, head)
+        KeyRecord::with_sub(self.key, self.value, head, self.sub)
     }
 }
 

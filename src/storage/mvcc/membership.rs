@@ -115,8 +115,13 @@ impl Membership {
         }
         match (change, self.member(*id)) {
             (MemberChange::Add { .. }, Some(_)) => Err(MemberError::IdExists),
-            (MemberChange::Add { peer_urls, .. }, None)
-            | (MemberChange::Update { peer_urls, .. }, Some(_)) => self.check_urls(*id, peer_urls),
+            (MemberChange::Add { peer_urls, learner, learners_max, .. }, None) => {
+                self.check_urls(*id, peer_urls)?;
+                let full = |max: &u64| *learner && self.learners().count() as u64 >= *max;
+                let too_many = learners_max.as_ref().is_some_and(full);
+                if too_many { Err(MemberError::TooManyLearners) } else { Ok(()) }
+            }
+            (MemberChange::Update { peer_urls, .. }, Some(_)) => self.check_urls(*id, peer_urls),
             (_, None) => Err(MemberError::IdNotFound),
             (MemberChange::Promote { .. }, Some(member)) if !member.learner => {
                 Err(MemberError::NotLearner)
@@ -142,7 +147,7 @@ impl Membership {
     pub fn apply(&mut self, change: &MemberChange) -> Result<(), MemberError> {
         self.check(change)?;
         match change {
-            MemberChange::Add { id, peer_urls, learner } => {
+            MemberChange::Add { id, peer_urls, learner, .. } => {
                 let at = self.members.partition_point(|member| member.id < *id);
                 let member = Member {
                     id: *id,
@@ -187,7 +192,28 @@ mod tests {
     }
 
     fn add(id: u64, url: &str, learner: bool) -> MemberChange {
-        MemberChange::Add { id: MemberId(id), peer_urls: vec![url.to_owned()], learner }
+        let (id, peer_urls) = (MemberId(id), vec![url.to_owned()]);
+        MemberChange::Add { id, peer_urls, learner, learners_max: None }
+    }
+
+    /// The limit travels with the change, so it holds for whatever became true on its way.
+    #[test]
+    fn a_learner_too_many_is_refused_when_it_is_applied() {
+        let mut membership = Membership::new(vec![member(1, "http://a:1")]);
+        for (change, expected) in [
+            (add(2, "http://b:1", true).limited(0), Err(MemberError::TooManyLearners)),
+            (add(2, "http://b:1", true).limited(1), Ok(())),
+            (add(3, "http://c:1", true).limited(1), Err(MemberError::TooManyLearners)),
+            (add(3, "http://b:1", true).limited(1), Err(MemberError::PeerUrlExists)),
+            (add(3, "http://c:1", true).limited(2), Ok(())),
+            (add(4, "http://d:1", false).limited(1), Ok(())),
+            (add(5, "http://e:1", true), Ok(())), // from the log of an earlier version
+            (MemberChange::Promote { id: MemberId(2) }, Ok(())),
+            (add(6, "http://f:1", true).limited(2), Err(MemberError::TooManyLearners)),
+            (add(6, "http://f:1", true).limited(3), Ok(())),
+        ] {
+            assert_eq!(membership.apply(&change), expected, "{change:?}");
+        }
     }
 
     #[test]

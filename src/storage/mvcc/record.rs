@@ -19,7 +19,7 @@ use crate::{
 /// One version of a key. Head, key and value share one allocation, so that looking a key up in the tree
 /// costs one miss of the cache for each key that it is compared with; clones share it.
 #[derive(Clone, PartialEq)]
-pub struct KeyRecord(ThinArc<(KeyHead, u32), u8>);
+pub struct KeyRecord(ThinArc<(KeyHead, u32, u32), u8>);
 
 /// What a version of a key is, besides key and value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,18 +37,28 @@ pub struct KeyHead {
 }
 
 impl KeyRecord {
-    /// A version of `key`.
+    /// A version of `key`, the first or only change of its revision.
     pub fn new(key: &[u8], value: &[u8], head: KeyHead) -> Self {
+        KeyRecord::with_sub(key, value, head, 0)
+    }
+
+    /// A version of `key` with its place among the changes of its revision.
+    pub fn with_sub(key: &[u8], value: &[u8], head: KeyHead, sub: u32) -> Self {
         /// Longer ones are put together on the heap.
         const ON_STACK: usize = 512;
         let mut data = SmallVec::<[u8; ON_STACK]>::with_capacity(key.len() + value.len());
         data.extend_from_slice(key);
         data.extend_from_slice(value);
-        KeyRecord(ThinArc::from_header_and_slice((head, key.len() as u32), &data))
+        KeyRecord(ThinArc::from_header_and_slice((head, key.len() as u32, sub), &data))
     }
 
     fn key_len(&self) -> usize {
         self.0.header.header.1 as usize
+    }
+
+    /// Its place among the changes of its revision, from 0: etcd's sub-revision.
+    pub fn sub(&self) -> u32 {
+        self.0.header.header.2
     }
 
     /// The key.

@@ -83,6 +83,11 @@ impl State {
         &self.alarms
     }
 
+    /// Whether a member's quota is used up: then nothing is added.
+    pub fn is_full(&self) -> bool {
+        self.alarms.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace)
+    }
+
     /// The current version of `key`.
     pub fn key(&self, key: &[u8]) -> Option<&KeyRecord> {
         self.keys.get(key)
@@ -131,6 +136,21 @@ impl State {
     /// Bytes that only history holds, roughly.
     pub fn history_bytes(&self) -> u64 {
         self.history_bytes
+    }
+
+    /// How many revisions history holds, those included that compaction has forgotten and not freed yet.
+    pub fn history_len(&self) -> usize {
+        self.history.len()
+    }
+
+    /// Bytes that all of it takes, roughly: what a quota is held against.
+    pub fn size_bytes(&self) -> u64 {
+        /// Of a record and its places in trees, besides key and value.
+        const KEY_BYTES: u64 = 128;
+        const LEASE_BYTES: u64 = 128;
+        let records = KEY_BYTES * (self.keys.len() + self.dirs.len()) as u64
+            + LEASE_BYTES * (self.leases.len() + self.attached.len()) as u64;
+        self.live_bytes + self.history_bytes + records
     }
 
     /// The oldest revision that can be replayed.

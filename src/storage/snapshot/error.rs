@@ -54,6 +54,9 @@ pub enum SnapshotDamage {
     /// Bytes follow the footer.
     #[error("{0} bytes follow the footer")]
     Trailing(u64),
+    /// An exported snapshot is cut short, or was changed.
+    #[error("the SHA-256 at its end does not fit")]
+    Sum,
     /// The header is not that of the file's name.
     #[error("the header does not fit the file's name")]
     Name,

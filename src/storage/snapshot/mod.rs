@@ -7,7 +7,9 @@
 //! Depends on the disk, the frames and the numbers of `types`.
 
 mod dir;
+mod encoder;
 mod error;
+mod export;
 mod footer;
 mod meta;
 mod reader;
@@ -16,6 +18,7 @@ mod writer;
 
 pub use dir::{InvalidSnapshot, Newest, SnapshotDir, SnapshotName};
 pub use error::{SnapshotDamage, SnapshotError};
+pub use export::SnapshotExport;
 pub use footer::SnapshotFooter;
 pub use meta::{ConfState, SnapshotMeta};
 pub use reader::SnapshotReader;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::export;
 use super::footer::{self, SnapshotFooter};
 use super::meta::{self, SnapshotMeta, name_salt};
 use super::{SnapshotDamage, SnapshotError, SnapshotName};
@@ -15,6 +16,8 @@ pub(super) const CHUNK_KIND: u8 = 2;
 /// A snapshot file that is being read; holds one chunk in memory.
 pub struct SnapshotReader {
     file: Box<dyn DiskFile>,
+    /// Where in the file the snapshot begins; offsets count from there.
+    base: u64,
     path: PathBuf,
     file_len: u64,
     meta: SnapshotMeta,
@@ -28,15 +31,20 @@ pub struct SnapshotReader {
 }
 
 impl SnapshotReader {
-    /// Opens a snapshot file and reads its header.
+    /// Opens a snapshot file, or an exported one whatever it is called, and reads its header.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<SnapshotReader, SnapshotError> {
+        let file = disk.open_read_only(path)?;
+        if let Some((name, base, len)) = export::find(&*file, path)? {
+            return SnapshotReader::read(file, path, name, base..base + len);
+        }
         let file_name = path.file_name().and_then(|name| name.to_str());
         let name = file_name.and_then(SnapshotName::parse).ok_or(SnapshotError::Damaged {
             path: path.to_owned(),
             offset: 0,
             kind: SnapshotDamage::Name,
         })?;
-        SnapshotReader::open_as(disk, path, name)
+        let len = file.len()?;
+        SnapshotReader::read(file, path, name, 0..len)
     }
 
     /// Opens the snapshot `name`, which stands in the file `path`.
@@ -46,9 +54,21 @@ impl SnapshotReader {
         name: SnapshotName,
     ) -> Result<SnapshotReader, SnapshotError> {
         let file = disk.open_read_only(path)?;
+        let len = file.len()?;
+        SnapshotReader::read(file, path, name, 0..len)
+    }
+
+    /// Reads the snapshot that stands at `place` in a file.
+    fn read(
+        file: Box<dyn DiskFile>,
+        path: &Path,
+        name: SnapshotName,
+        place: Range<u64>,
+    ) -> Result<SnapshotReader, SnapshotError> {
         let mut reader = SnapshotReader {
-            file_len: file.len()?,
+            file_len: place.end - place.start,
             file,
+            base: place.start,
             path: path.to_owned(),
             meta: SnapshotMeta::default(),
             salt: name_salt(name),
@@ -155,7 +175,7 @@ impl SnapshotReader {
         let at = self.offset;
         let left = self.file_len - at;
         self.chunk.resize(HEADER_LEN.min(left as usize), 0);
-        let read = self.file.read_at(&mut self.chunk, at)?;
+        let read = self.file.read_at(&mut self.chunk, self.base + at)?;
         let header = Header::decode(&self.chunk[..read], self.salt, at)
             .map_err(|error| self.damaged(at, error.into()))?;
         let len = header.frame_len();
@@ -163,7 +183,7 @@ impl SnapshotReader {
             return Err(self.damaged(at, FrameError::Cut { needed: len }.into()));
         }
         self.chunk.resize(len, 0);
-        let read = self.file.read_at(&mut self.chunk, at)?;
+        let read = self.file.read_at(&mut self.chunk, self.base + at)?;
         let frame = frame::decode(&self.chunk[..read], self.salt, at)
             .map_err(|error| self.damaged(at, error.into()))?;
         let (kind, version) = (frame.kind, frame.version);

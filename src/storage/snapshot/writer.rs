@@ -3,15 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::footer::{self, SnapshotFooter};
-use super::meta::{self, SnapshotMeta, name_salt};
-use super::reader::CHUNK_KIND;
-use super::{SnapshotError, SnapshotName};
+use super::encoder::SnapshotEncoder;
+use super::{SnapshotError, SnapshotMeta, SnapshotName};
 use crate::storage::disk::{Disk, DiskError, DiskFile};
-use crate::storage::frame::{self, HEADER_LEN, Salt};
 
-/// A chunk is closed when its records reach this many bytes.
-const CHUNK_BYTES: usize = 256 << 10;
 /// Written bytes are synced in steps of this many, so that the last sync, and the syncs of a WAL on
 /// the same disk, never wait for a whole snapshot.
 const SYNC_BYTES: u64 = 512 << 10;
@@ -24,12 +19,8 @@ pub struct SnapshotWriter {
     name: SnapshotName,
     temporary: PathBuf,
     file: Box<dyn DiskFile>,
-    salt: Salt,
-    buffer: Vec<u8>,
-    records: u64,
-    offset: u64,
+    encoder: SnapshotEncoder,
     synced: u64,
-    footer: SnapshotFooter,
     finished: bool,
 }
 
@@ -49,76 +40,58 @@ impl SnapshotWriter {
             name,
             temporary,
             file,
-            salt: meta.salt(),
-            buffer: Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 3)),
-            records: 0,
-            offset: 0,
+            encoder: SnapshotEncoder::begin(meta),
             synced: 0,
-            footer: SnapshotFooter::default(),
             finished: false,
         };
-        let start = frame::begin(&mut writer.buffer);
-        rmp_serde::encode::write(&mut writer.buffer, meta).expect("a Vec takes all bytes");
-        frame::finish(&mut writer.buffer, start, meta::KIND, meta::VERSION, name_salt(name), 0);
-        writer.write_buffer()?;
+        writer.write_frame()?;
         Ok(writer)
     }
 
     /// Appends a record.
     pub fn push(&mut self, record: &[u8]) -> Result<(), SnapshotError> {
-        let len = u32::try_from(record.len()).expect("size was limited when it was proposed");
-        if self.buffer.is_empty() {
-            _ = frame::begin(&mut self.buffer);
-        }
-        self.buffer.extend_from_slice(&len.to_le_bytes());
-        self.buffer.extend_from_slice(record);
-        self.records += 1;
-        if self.buffer.len() - HEADER_LEN >= CHUNK_BYTES { self.close_chunk() } else { Ok(()) }
+        if self.encoder.push(record) { self.write_chunk() } else { Ok(()) }
     }
 
     /// Bytes written so far.
     pub fn len(&self) -> u64 {
-        self.offset + self.buffer.len() as u64
+        self.encoder.len()
     }
 
     /// Whether no record was pushed.
     pub fn is_empty(&self) -> bool {
-        self.footer.records + self.records == 0
+        self.encoder.records() == 0
     }
 
     /// Completes the file and makes it durable under its name; answers its size.
     pub fn finish(mut self) -> Result<u64, SnapshotError> {
-        if self.records > 0 {
-            self.close_chunk()?;
-        }
-        let start = frame::begin(&mut self.buffer);
-        rmp_serde::encode::write(&mut self.buffer, &self.footer).expect("a Vec takes all bytes");
-        let (kind, version) = (footer::KIND, footer::VERSION);
-        frame::finish(&mut self.buffer, start, kind, version, self.salt, self.offset);
-        self.write_buffer()?;
+        self.encoder.end_chunk();
+        self.write_chunk()?;
+        self.encoder.end();
+        self.write_frame()?;
         self.file.sync_data()?;
         self.disk.rename(&self.temporary, &self.name.path(&self.dir))?;
         self.finished = true;
         self.disk.sync_dir(&self.dir)?;
-        Ok(self.offset)
+        Ok(self.encoder.offset())
     }
 
-    fn close_chunk(&mut self) -> Result<(), SnapshotError> {
-        self.footer.add(&self.buffer[HEADER_LEN..], self.records);
-        self.records = 0;
-        frame::finish(&mut self.buffer, 0, CHUNK_KIND, 1, self.salt, self.offset);
-        self.write_buffer()?;
-        if self.offset - self.synced >= SYNC_BYTES {
+    fn write_chunk(&mut self) -> Result<(), SnapshotError> {
+        self.write_frame()?;
+        let written = self.encoder.offset();
+        if written - self.synced >= SYNC_BYTES {
             self.file.sync_data()?;
-            self.synced = self.offset;
+            self.synced = written;
         }
         Ok(())
     }
 
-    fn write_buffer(&mut self) -> Result<(), DiskError> {
-        self.file.write_at(&self.buffer, self.offset)?;
-        self.offset += self.buffer.len() as u64;
-        self.buffer.clear();
+    fn write_frame(&mut self) -> Result<(), DiskError> {
+        let (frame, offset) = self.encoder.frame();
+        if !frame.is_empty() {
+            self.file.write_at(frame, offset)?;
+            self.encoder.taken();
+        }
         Ok(())
     }
 }

@@ -20,6 +20,8 @@ pub enum V2Code {
     RootReadOnly = 107,
     /// 108
     DirNotEmpty = 108,
+    /// 300, as all that is not the request's fault: the quota is used up
+    NoSpace = 300,
     /// 401: the asked-for history is compacted
     EventIndexCleared = 401,
 }

@@ -44,6 +44,9 @@ impl<'a> Writer<'a> {
     pub fn apply(&mut self, command: &V2Command) -> Result<Arc<RevisionRecord>, V2StoreError> {
         let path = &command.path[..];
         let root = path == b"/";
+        if command.op.takes_space() && self.state.is_full() {
+            return Err(self.refuse(V2Code::NoSpace, b"etcdserver: mvcc: database space exceeded"));
+        }
         match &command.op {
             V2Op::CreateInOrder(write) => {
                 let stem = if root { &b""[..] } else { path };

@@ -135,7 +135,7 @@ impl<'a> Writer<'a> {
             V3Op::Txn(txn) => txn::puts(txn),
             _ => false,
         };
-        if takes && alarms.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace) {
+        if takes && self.state.is_full() {
             return Err(V3Error::NoSpace);
         }
         Ok(())
@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
             Some(before) if put.ignore_value => before.value(),
             _ => &put.value,
         };
-        let after = KeyRecord::new(&put.key, value, head);
+        let after = KeyRecord::with_sub(&put.key, value, head, self.changes.len() as u32);
         self.state.put_key(after.clone());
         let prev = before.as_ref().filter(|_| put.prev_kv).cloned();
         self.changes.push(Change { before, after: Some(after) });

@@ -7,9 +7,11 @@ mod error;
 mod lease;
 mod past;
 mod range;
+mod revisions;
 mod txn;
 
 pub use apply::{Changed, V3Answer, V3Applied, apply};
 pub use error::{AuthError, V3Error};
 pub use range::{RangeAnswer, range};
+pub use revisions::{Revised, revisions};
 pub use txn::{OpAnswer, TxnAnswer, read_txn, writes};

@@ -52,14 +52,14 @@ pub fn visit(
     let mut old = changed.iter().peekable();
     for now in state.keys.range(from, to) {
         while let Some((_, then)) = old.next_if(|(key, _)| **key < now.key()) {
-            then.iter().for_each(|record| visit(record));
+            then.iter().for_each(&mut visit);
         }
         match old.next_if(|(key, _)| **key == now.key()) {
-            Some((_, then)) => then.iter().for_each(|record| visit(record)),
+            Some((_, then)) => then.iter().for_each(&mut visit),
             None => visit(now),
         }
     }
-    old.for_each(|(_, then)| then.iter().for_each(|record| visit(record)));
+    old.for_each(|(_, then)| then.iter().for_each(&mut visit));
 }
 
 /// The version of a key that exists now, as of `revision`; none if it did not exist then.

@@ -7,7 +7,7 @@ use actix::{Handler, Message};
 use raft::eraftpb::{self, MessageType::MsgAppend, SnapshotMetadata};
 
 use super::{
-    super::{FromPeer, role::Input},
+    super::{FromPeer, Transfer, role::Input},
     RaftNode,
 };
 use crate::{
@@ -115,11 +115,6 @@ impl Handler<SnapshotTaken> for RaftNode {
         self.feed(Input::SnapshotTaken(snapshot), ctx);
     }
 }
-
-/// Hands the lead to another voter, where this member leads and there is one.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Transfer(pub Option<MemberId>);
 
 impl Handler<Transfer> for RaftNode {
     type Result = ();

@@ -4,9 +4,12 @@ use std::mem;
 
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use super::{super::conf_change::entry_of, Effect, ProposeError, Role};
+use super::{
+    super::conf_change::{entry_of, membership_change},
+    Effect, ProposeError, Role,
+};
 use crate::{
-    command::ProposalId,
+    command::{MemberChange, ProposalId},
     types::MemberId,
     wire::{Forward, Refusal},
 };
@@ -35,6 +38,11 @@ impl Role {
                 later.push(id); // one at a time, and by itself
                 continue;
             }
+            if pending.members && self.promotes_too_early(&pending.data) {
+                self.proposals.settle(id);
+                self.effects.push(Effect::Refuse(id, ProposeError::LearnerNotReady));
+                continue;
+            }
             ids.push(id);
             entries.push(entry_of(pending.data, pending.members));
             if pending.members {
@@ -43,6 +51,30 @@ impl Role {
         }
         self.append(entries, &ids);
         self.proposals.put_back(later);
+    }
+
+    /// Whether a proposal gives its vote to a learner that has less than nine tenths of the log: the bound
+    /// is etcd's. Who is no learner is left to the check of the change.
+    fn promotes_too_early(&self, proposal: &[u8]) -> bool {
+        let Some(MemberChange::Promote { id }) = membership_change(proposal) else { return false };
+        let is_learner = self.membership.learners().any(|learner| learner == id);
+        let last = self.last_index().0;
+        let matched = self.node.raft.prs().get(id.0).map_or(0, |progress| progress.matched);
+        is_learner && matched < last - last / 10
+    }
+
+    /// The leader did not take these.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        for (id, pending) in self.proposals.refused(refusal) {
+            let promotion = pending.members
+                && matches!(membership_change(&pending.data), Some(MemberChange::Promote { .. }));
+            let error = if promotion {
+                ProposeError::LearnerNotReady
+            } else {
+                ProposeError::TooManyRequests
+            };
+            self.effects.push(Effect::Refuse(id, error));
+        }
     }
 
     /// Appends proposals of this member, who leads.
@@ -84,7 +116,7 @@ impl Role {
         let (mut ids, mut entries) = (Vec::new(), Vec::new());
         for proposal in new {
             let busy = self.node.raft.has_pending_conf() || !entries.is_empty();
-            if proposal.members && busy {
+            if proposal.members && (busy || self.promotes_too_early(&proposal.data)) {
                 refused.push(proposal.id);
                 continue;
             }

@@ -1,0 +1,63 @@
+//! Reading PEM files.
+
+use std::{fs, sync::Arc};
+
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
+};
+
+use super::{Setting, TlsError};
+
+/// No bundle of certificates is larger.
+const BYTES_MAX: u64 = 16 << 20;
+
+fn read(setting: &Setting) -> Result<Vec<u8>, TlsError> {
+    let failed =
+        |error| TlsError::File { setting: setting.name, path: setting.path.clone(), error };
+    let bytes = fs::metadata(&setting.path).map_err(failed)?.len();
+    if bytes > BYTES_MAX {
+        return Err(content(setting, format!("{bytes} bytes are more than {BYTES_MAX}")));
+    }
+    fs::read(&setting.path).map_err(failed)
+}
+
+pub(super) fn content(setting: &Setting, what: impl ToString) -> TlsError {
+    TlsError::Content { setting: setting.name, path: setting.path.clone(), what: what.to_string() }
+}
+
+/// A certificate and those that vouch for it, its own first.
+pub fn chain(setting: &Setting) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(setting)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|error| content(setting, error))?;
+    if found.is_empty() {
+        return Err(content(setting, "there is no certificate in it"));
+    }
+    Ok(found)
+}
+
+/// A private key: PKCS#8, PKCS#1 or SEC1.
+pub fn key(setting: &Setting) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&read(setting)?).map_err(|error| content(setting, error))
+}
+
+/// Authorities.
+pub fn roots(setting: &Setting) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(setting)? {
+        roots.add(certificate).map_err(|error| content(setting, error))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Lists of revoked certificates: PEM, or one in DER, as etcd takes it.
+pub fn revoked(setting: &Setting) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let bytes = read(setting)?;
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|error| content(setting, error))?;
+    if found.is_empty() {
+        return Ok(vec![CertificateRevocationListDer::from(bytes)]);
+    }
+    Ok(found)
+}
