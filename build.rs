@@ -22,8 +22,11 @@ const FILES: [&str; 7] = [
     "health.proto",
     "reflection.proto",
 ];
-/// A version of a key is sent as the store has it: the type is written by hand.
-const KEY_VALUE: (&str, &str) = (".mvccpb.KeyValue", "crate::http::v3::pb::KeyValue");
+/// Versions of keys and events are sent as the store has them: the types are written by hand.
+const BY_HAND: [(&str, &str); 2] = [
+    (".mvccpb.KeyValue", "crate::http::v3::pb::KeyValue"),
+    (".mvccpb.Event", "crate::http::v3::pb::Event"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -31,21 +34,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let descriptors = protox::compile(FILES, ["proto"])?;
 
-    prost_build::Config::new()
-        .bytes(["."])
-        .extern_path(KEY_VALUE.0, KEY_VALUE.1)
-        .include_file("messages.rs")
-        .compile_fds(descriptors.clone())?;
+    let mut messages = prost_build::Config::new();
+    for (name, by_hand) in BY_HAND {
+        messages.extern_path(name, by_hand);
+    }
+    messages.bytes(["."]).include_file("messages.rs").compile_fds(descriptors.clone())?;
 
     let mut json = pbjson_build::Builder::new();
     for file in &descriptors.file {
         json.register_file_descriptor(file.clone());
     }
+    for (name, by_hand) in BY_HAND {
+        json.extern_path(name, by_hand);
+    }
     json.preserve_proto_field_names()
         .ignore_unknown_fields()
-        .exclude([KEY_VALUE.0])
-        .extern_path(KEY_VALUE.0, KEY_VALUE.1)
-        .build(&[".mvccpb", ".authpb", ".etcdserverpb", ".v3lockpb", ".v3electionpb"])?;
+        .exclude(BY_HAND.map(|(name, _)| name))
+        .build(&[".authpb", ".etcdserverpb", ".v3lockpb", ".v3electionpb"])?;
 
     fs::write(out.join("reflection.rs"), reflection(&out, &descriptors.file)?)?;
     Ok(())

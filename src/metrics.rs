@@ -10,7 +10,7 @@ use std::{
 };
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, Opts, Registry, TextEncoder, core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TextEncoder, core::Collector,
     process_collector::ProcessCollector,
 };
 
@@ -46,6 +46,18 @@ pub struct Metrics {
     pub snapshot_save_seconds: Histogram,
     /// Bytes of the snapshots saved.
     pub snapshot_bytes: IntCounter,
+    /// v3 watches; `/metrics` adds those of v2.
+    pub watchers: IntGauge,
+    /// Streams of v3 watches.
+    pub watch_streams: IntGauge,
+    /// v3 watches that are catching up from history.
+    pub slow_watchers: IntGauge,
+    /// Revisions on their way to v3 watches.
+    pub pending_events: IntGauge,
+    /// Revisions that v3 watches were told of.
+    pub watch_events: IntCounter,
+    /// v3 leases.
+    pub leases: LeaseMetrics,
     /// Answers of `/health` that were good.
     pub health_success: IntCounter,
     /// Answers of `/health` that were not.
@@ -65,6 +77,21 @@ pub struct Metrics {
     requests: Requests,
     registry: Registry,
     mailboxes: Mutex<Vec<Arc<Gauge>>>,
+}
+
+/// What happened to v3 leases.
+#[derive(Debug)]
+pub struct LeaseMetrics {
+    /// So many were granted.
+    pub granted: IntCounter,
+    /// So many went, by whatever cause.
+    pub revoked: IntCounter,
+    /// So often one was kept alive by this member's clock.
+    pub renewed: IntCounter,
+    /// So many ran out by this member's clock.
+    pub expired: IntCounter,
+    /// The TTLs that were granted.
+    pub ttl_seconds: Histogram,
 }
 
 /// `callboard_http_v2_requests_total`, one cell for each pair of labels.
@@ -121,6 +148,44 @@ impl Metrics {
                 "callboard_snapshot_bytes_total",
                 "Bytes of the snapshots saved.",
             )),
+            watchers: IntGauge::new("watchers", "Part of a sum.").expect("a valid name"),
+            watch_streams: add
+                .gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams."),
+            slow_watchers: add.gauge(
+                "etcd_debugging_mvcc_slow_watcher_total",
+                "Total number of unsynced slow watchers.",
+            ),
+            pending_events: add.gauge(
+                "etcd_debugging_mvcc_pending_events_total",
+                "Total number of pending events to be sent.",
+            ),
+            watch_events: add.counter(Opts::new(
+                "etcd_debugging_mvcc_events_total",
+                "Total number of events sent by this member.",
+            )),
+            leases: LeaseMetrics {
+                granted: add.counter(Opts::new(
+                    "etcd_debugging_lease_granted_total",
+                    "The total number of granted leases.",
+                )),
+                revoked: add.counter(Opts::new(
+                    "etcd_debugging_lease_revoked_total",
+                    "The total number of revoked leases.",
+                )),
+                renewed: add.counter(Opts::new(
+                    "etcd_debugging_lease_renewed_total",
+                    "The number of renewed leases seen by the leader.",
+                )),
+                expired: add.counter(Opts::new(
+                    "etcd_debugging_server_lease_expired_total",
+                    "The total number of expired leases.",
+                )),
+                ttl_seconds: add.histogram(
+                    "etcd_debugging_lease_ttl_total",
+                    "Bucketed histogram of lease TTLs.",
+                    powers_of_two(1.0, 24),
+                ),
+            },
             health_success: add.counter(Opts::new(
                 "etcd_server_health_success",
                 "The total number of successful health checks",
@@ -245,6 +310,12 @@ impl Adder<'_> {
         let counter = IntCounter::with_opts(opts).expect("a valid name");
         self.collector(Box::new(counter.clone()));
         counter
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        let gauge = IntGauge::new(name, help).expect("a valid name");
+        self.collector(Box::new(gauge.clone()));
+        gauge
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {

@@ -9,8 +9,10 @@
 mod boot;
 mod clocks;
 mod force_new_cluster;
+mod leases;
 mod listening;
 mod peering;
+mod publish;
 mod signals;
 
 use std::{
@@ -27,6 +29,7 @@ use tokio::sync::Notify;
 use crate::{
     actors::{
         audit::digest::Digester,
+        lease_keeper::host::LeaseKeeper,
         mailbox::{Gauge, Mailbox, Reply},
         raft_node::{
             Propose, ProposeError, ReadIndex, Transfer,
@@ -39,12 +42,12 @@ use crate::{
             compactor::Compactor,
             host::{Meet, Pace, Store},
             role::Role as StoreRole,
+            watch_line::{Mark, SubscribeRange},
         },
         wal_writer::{self, Control, WalFigures, role::Role as WalRole},
     },
     bootstrap::{self, Bootstrap, BootstrapError},
     clock::wall_clock,
-    command::Command,
     config::{Config, MetricsDetail},
     http::{
         self, DoorSettings, Doors,
@@ -52,7 +55,7 @@ use crate::{
         server::{HttpServer, ServerSettings, Tls},
     },
     metrics::Metrics,
-    published::{Identity, Published},
+    published::Published,
     storage::{
         data_dir::DataDir,
         disk::{Disk, RealDisk},
@@ -165,7 +168,8 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     certificates.look_after().map_err(system("listening for signals"))?;
     let core = Core::start(config, &disk, opened, &metrics, peer_listeners)?;
     let doors = Arc::new(core.doors(config, telemetry, certificates.current()));
-    let publishing = core.publish_member(config);
+    let publishing =
+        publish::publish(config, &core.published, core.raft_node.clone(), &core.raft_gauge);
     tokio::pin!(publishing);
     // A cluster that has no quorum yet, or no more, is served as well as it can be, but not as ready.
     let patience = Duration::from_millis(2 * config.election_timeout_ms);
@@ -255,6 +259,7 @@ struct Core {
     arbiter: Arbiter,
     raft_node: Addr<RaftNode>,
     store: Addr<Store>,
+    leases: Addr<LeaseKeeper>,
     raft_gauge: Arc<Gauge>,
     store_gauge: Arc<Gauge>,
     snapshotter: Sender<snapshotter::Ordered>,
@@ -341,8 +346,17 @@ impl Core {
             };
             RaftNode::start_in_arbiter(&arbiter.handle(), move |_| RaftNode::new(raft_role, wiring))
         };
-        let receiver_thread =
-            peering.open(raft_node.clone(), peer_listeners).map_err(system("serving peers"))?;
+        let leases = leases::Wires {
+            published: &published,
+            raft_node: &raft_node,
+            raft_gauge: &raft_gauge,
+            store: &store,
+            store_gauge: &store_gauge,
+        }
+        .start(&arbiter);
+        let receiver_thread = peering
+            .open(raft_node.clone(), leases.clone().recipient(), peer_listeners)
+            .map_err(system("serving peers"))?;
         store.do_send(Meet {
             applied: raft_node.clone().recipient(),
             propose: raft_node.clone().recipient(),
@@ -392,6 +406,7 @@ impl Core {
             arbiter,
             raft_node,
             store,
+            leases,
             raft_gauge,
             store_gauge,
             snapshotter: snapshot_orders,
@@ -420,12 +435,22 @@ impl Core {
                 Arc::clone(&self.raft_gauge),
             ),
             transfer: raft_node.recipient(),
-            quota: http::quota::Quota::default(),
+            quota: http::quota::Quota::new(config.quota_auto_disarm),
             subscribe: Mailbox::<Subscribe>::new(
                 self.store.clone().recipient(),
                 Arc::clone(&self.store_gauge),
             ),
+            subscribe_range: Mailbox::<SubscribeRange>::new(
+                self.store.clone().recipient(),
+                Arc::clone(&self.store_gauge),
+            ),
+            mark: self.store.clone().recipient::<Mark>(),
             cancel: self.store.clone().recipient::<Cancel>(),
+            leases: Mailbox::new(self.leases.clone().recipient(), Arc::clone(&self.store_gauge)),
+            leases_by_end: Mailbox::new(
+                self.store.clone().recipient(),
+                Arc::clone(&self.store_gauge),
+            ),
             published: Arc::clone(&self.published),
             stats: Arc::clone(&self.stats),
             metrics: Arc::clone(&self.metrics),
@@ -436,11 +461,12 @@ impl Core {
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
                 watch_capacity: config.mailbox.watch,
+                watch_progress_interval: config.watch_progress_notify_interval,
                 cors: config.cors.clone(),
                 enable_v2: config.enable_v2,
+                enable_gateway: config.enable_grpc_gateway,
                 max_txn_ops: config.max_txn_ops as usize,
                 quota_backend_bytes: config.quota_backend_bytes,
-                quota_auto_disarm: config.quota_auto_disarm,
                 http2: http::Http2Settings {
                     max_concurrent_streams: config.max_concurrent_streams,
                     keepalive_min_time: config.grpc_keepalive_min_time,
@@ -455,41 +481,6 @@ impl Core {
                 max_learners: config.max_learners as usize,
                 start_time: wall_clock(),
             },
-        }
-    }
-
-    /// Tells the cluster this member's name and client URLs, at each start: they may have changed. The
-    /// member is ready when this is applied, for then its log works from end to end.
-    fn publish_member(
-        &self,
-        config: &Config,
-    ) -> impl Future<Output = Result<(), RunError>> + use<> {
-        const RETRY: Duration = Duration::from_millis(100);
-        let Identity { member_id: id, ref name, .. } = self.published.identity;
-        let client_urls: Vec<String> =
-            config.advertise_client_urls.iter().map(|url| url.as_str().to_owned()).collect();
-        let command = Command::PublishMember { id, name: name.clone(), client_urls };
-        let mailbox = Mailbox::<Propose>::new(
-            self.raft_node.clone().recipient(),
-            Arc::clone(&self.raft_gauge),
-        );
-        async move {
-            loop {
-                let answer = match mailbox.ask(Propose(command.clone())) {
-                    Ok(answering) => answering.await.unwrap_or(Err(ProposeError::Stopping)),
-                    Err(_) => Err(ProposeError::TooManyRequests),
-                };
-                match answer {
-                    Ok(_) => return Ok(()),
-                    Err(ProposeError::Stopping) => {
-                        return Err(RunError::Publish(ProposeError::Stopping));
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "publishing this member: tried again");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                }
-            }
         }
     }
 

@@ -11,10 +11,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::{
     storage::mvcc::State,
-    types::{ClusterId, Index, MemberId, Term, UnixNanos},
+    types::{ClusterId, Index, MemberId, Revision, Term, UnixNanos},
 };
 
 /// Who this member is; fixed for the life of the process.
@@ -33,6 +34,8 @@ pub struct Identity {
 pub struct Published {
     /// The state after the last applied batch.
     pub state: ArcSwap<State>,
+    /// The revision of that state: tells those who wait for a change that there is something to look at.
+    pub revision: watch::Sender<Revision>,
     /// Raft's figures.
     pub raft: RaftFigures,
     /// False from the first SIGTERM on: no new requests.
@@ -47,6 +50,7 @@ impl Published {
     /// Publishes `state` first.
     pub fn new(identity: Identity, state: State) -> Arc<Published> {
         Arc::new(Published {
+            revision: watch::Sender::new(state.revision),
             state: ArcSwap::from_pointee(state),
             raft: RaftFigures::default(),
             draining: AtomicBool::new(false),

@@ -313,7 +313,7 @@ fn dns(records: &'static [(&str, u16, &str)]) -> u16 {
 }
 
 /// Asks the server at this port, and nobody else.
-fn resolver(port: u16) -> Result<TokioResolver, BootstrapError> {
+fn resolver(port: u16) -> TokioResolver {
     let mut udp = ConnectionConfig::udp();
     udp.port = port;
     let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![udp]);
@@ -321,7 +321,7 @@ fn resolver(port: u16) -> Result<TokioResolver, BootstrapError> {
         ResolverConfig::from_name_servers(vec![server]),
         TokioRuntimeProvider::default(),
     );
-    Ok(resolver.build().unwrap())
+    resolver.build().unwrap()
 }
 
 /// The settings of a member whose cluster is found by the domain `d.test`.
@@ -344,7 +344,7 @@ fn members_that_dns_names_found_one_cluster() {
         .map(|url| member_id(&[url.to_owned()], "etcd-cluster"));
     for (at, port) in [21, 22].into_iter().enumerate() {
         let config = found_by_dns("me", port, "new");
-        let found = run(resolve_by(&config, || resolver(dns))).unwrap();
+        let found = run(resolve_by(&config, || Ok(resolver(dns)))).unwrap();
         let Bootstrap::New { mut members, own, cluster } = found else { panic!("founds") };
         // Each knows its own name alone; the others tell theirs when they have started.
         members.sort_by_key(|member| member.peer_urls.clone());
@@ -354,7 +354,7 @@ fn members_that_dns_names_found_one_cluster() {
     }
     // One that DNS does not name has no place.
     let stranger = found_by_dns("me", 23, "new");
-    let error = run(resolve_by(&stranger, || resolver(dns))).unwrap_err();
+    let error = run(resolve_by(&stranger, || Ok(resolver(dns)))).unwrap_err();
     assert!(matches!(error, BootstrapError::NotThere { .. }), "{error}");
 }
 
@@ -377,7 +377,7 @@ fn who_joins_finds_the_cluster_by_dns() {
         ("_etcd-server._tcp.d.test.", own_port, "localhost."),
     ])));
     let config = found_by_dns("b", own_port, "existing");
-    let found = run(resolve_by(&config, || resolver(dns))).unwrap();
+    let found = run(resolve_by(&config, || Ok(resolver(dns)))).unwrap();
     let Bootstrap::Join { own, cluster, members } = found else { panic!("joins") };
     assert_eq!((own, cluster), (MemberId(8), ClusterId(0xcafe)));
     let mut names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
@@ -397,7 +397,7 @@ fn by_dns() {
     let own = [Url::parse("http://127.0.0.1:22").unwrap()];
     let find = |domain: &str, service: &str| {
         let (domain, service, own) = (domain.to_owned(), service.to_owned(), own.clone());
-        run(async move { from_dns(&resolver(port).unwrap(), &domain, &service, "me", &own).await })
+        run(async move { from_dns(&resolver(port), &domain, &service, "me", &own).await })
     };
     let shown = |domain, service| {
         let found: Vec<_> = find(domain, service).unwrap();

@@ -66,7 +66,9 @@ fn one_of_three_goes_on_alone_after_an_orderly_stop() {
     let follower = (cluster.leader() + 1) % 3;
     cluster.put(follower, "/k", "last");
     assert!(cluster.member(follower).terminate().success());
-    (0..3).filter(|&n| n != follower).for_each(|n| cluster.member(n).kill());
+    for n in (0..3).filter(|&n| n != follower) {
+        cluster.member(n).kill();
+    }
     cluster.member(follower).spawn_with(FORCE);
     cluster.member(follower).wait_ready();
     assert_eq!(cluster.get(follower, "/k").as_deref(), Some("last"));
@@ -114,7 +116,9 @@ fn after_a_restart_of_all_a_laggard_is_brought_up_by_entries() {
         cluster.put(others[n % 2], &format!("/d/k{n}"), "x");
     }
     cluster.agree();
-    others.iter().for_each(|&n| cluster.member(n).kill());
+    for n in others {
+        cluster.member(n).kill();
+    }
     (0..3).for_each(|n| cluster.member(n).spawn());
     (0..3).for_each(|n| cluster.member(n).wait_ready());
     assert!(cluster.agree().contains("/d/k19"));

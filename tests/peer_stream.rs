@@ -12,6 +12,7 @@ use actix::{Actor, Context, Handler};
 use bytes::Bytes;
 use callboard::{
     actors::{
+        lease_keeper::{self, Said},
         mailbox::{Gauge, Slot},
         peer::{
             Incoming, Network, Outgoing, WAITING_BYTES_MAX,
@@ -36,8 +37,11 @@ use callboard::{
         sim_disk::SimDisk,
         snapshot::SnapshotDir,
     },
-    types::{ClusterId, Index, MemberId, Term, UnixNanos},
-    wire::{self, Forward, Hello, PeerFrame, Standing, hello::PROTOCOL},
+    types::{ClusterId, Index, LeaseId, MemberId, Term, UnixNanos},
+    wire::{
+        self, Forward, Hello, LeaseAnswers, LeaseQuestion, LeaseQuestions, LeaseStanding,
+        PeerFrame, Standing, hello::PROTOCOL,
+    },
 };
 use raft::eraftpb::{Entry, Message, MessageType};
 use tokio::{
@@ -81,6 +85,28 @@ impl Handler<FromPeer> for Recorder {
     }
 }
 
+/// In place of LeaseKeeper: answers the questions of peers, by way of a channel, that each lease is gone.
+struct Leases(UnboundedSender<(MemberId, Outgoing)>);
+
+impl Actor for Leases {
+    type Context = Context<Self>;
+}
+
+impl Handler<lease_keeper::FromPeer> for Leases {
+    type Result = ();
+
+    fn handle(&mut self, said: lease_keeper::FromPeer, _: &mut Context<Self>) {
+        let what = match said.what {
+            Said::Questions(LeaseQuestions { number, questions }) => {
+                let answers = vec![LeaseStanding::Gone; questions.len()];
+                Outgoing::LeaseAnswers(LeaseAnswers { number, answers })
+            }
+            Said::Answers(answers) => Outgoing::LeaseAnswers(answers),
+        };
+        _ = self.0.send((said.from, what)); // or the test is over
+    }
+}
+
 /// A member's peer port and its peers.
 struct Node {
     id: MemberId,
@@ -88,6 +114,7 @@ struct Node {
     doors: Arc<PeerDoors>,
     address: SocketAddr,
     got: UnboundedReceiver<(MemberId, Incoming)>,
+    leases: UnboundedReceiver<(MemberId, Outgoing)>,
     peers: Peers,
     /// Of what waits for the peers' tasks.
     gauge: Arc<Gauge>,
@@ -126,10 +153,12 @@ fn node(
     // With a leader a member is not behind: it takes no strangers for members that it has not heard of.
     published.raft.leader.store(1, std::sync::atomic::Ordering::Release);
     let (sender, got) = unbounded_channel();
+    let (to_leases, leases) = unbounded_channel();
     let recorder = Recorder { got: sender, keeps: slots < 100, kept: Vec::new() }.start();
     let doors = Arc::new(PeerDoors {
         published: Arc::clone(&published),
         inbox: recorder.recipient(),
+        leases: Leases(to_leases).start().recipient(),
         gauge: Gauge::new("peer-inbox", slots),
         payload_max: 4 << 20,
         idle_timeout: Duration::from_secs(5),
@@ -167,6 +196,7 @@ fn node(
         doors,
         address,
         got,
+        leases,
         peers,
         gauge,
         told,
@@ -265,6 +295,23 @@ async fn tens_of_thousands_of_messages_arrive_in_order_both_ways() {
     assert!(figures.round_trips().count >= 1);
     assert!(figures.sent_bytes.load(Ordering::Relaxed) > 2 * TURNS);
     assert!(figures.received_bytes.load(Ordering::Relaxed) > 2 * TURNS);
+}
+
+#[actix_rt::test]
+async fn questions_about_leases_and_their_answers_find_their_way() {
+    let (mut a, mut b) = pair(4096);
+    active(&a, 2).await;
+    active(&b, 1).await;
+    let questions = vec![LeaseQuestion::Renew(LeaseId(7)), LeaseQuestion::TimeToLive(LeaseId(-8))];
+    let questions = LeaseQuestions { number: 9, questions };
+    a.peers.send(MemberId(2), Outgoing::LeaseQuestions(questions));
+    let (from, answers) = timeout(PATIENCE, b.leases.recv()).await.unwrap().unwrap();
+    assert_eq!(from, MemberId(1));
+    b.peers.send(MemberId(1), answers);
+    let (from, answers) = timeout(PATIENCE, a.leases.recv()).await.unwrap().unwrap();
+    let Outgoing::LeaseAnswers(answers) = answers else { panic!("{answers:?}") };
+    let expected = LeaseAnswers { number: 9, answers: vec![LeaseStanding::Gone; 2] };
+    assert_eq!((from, answers), (MemberId(2), expected));
 }
 
 #[actix_rt::test]

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use callboard::command::ProposalId;
-use callboard::types::{Index, Term};
+use callboard::types::{Index, LeaseId, Term};
 use callboard::wire::{
-    Decoder, Forward, ForwardedProposal, PeerFrame, Refusal, StateHash, WireError, encode,
-    payload_max,
+    Decoder, Forward, ForwardedProposal, LeaseAnswers, LeaseQuestion, LeaseQuestions,
+    LeaseStanding, PeerFrame, Refusal, StateHash, WireError, encode, payload_max,
 };
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType, Snapshot};
 
@@ -146,6 +146,15 @@ fn frames() -> Vec<(&'static str, PeerFrame)> {
         oldest: ProposalId(1000),
         proposals: vec![proposal(1000, false, b"set"), proposal(1002, true, &[9; 70_000])],
     };
+    let questions = LeaseQuestions {
+        number: 1 << 60,
+        questions: vec![
+            LeaseQuestion::Renew(LeaseId(1 << 40)),
+            LeaseQuestion::TimeToLive(LeaseId(-2)),
+        ],
+    };
+    let lives = LeaseStanding::Lives { granted: 9_000_000_000, left: 59 };
+    let answers = LeaseAnswers { number: 7, answers: vec![lives, LeaseStanding::Gone] };
     let refusal = Refusal { term: Term(300), ids: vec![ProposalId(1000), ProposalId(1 << 40)] };
     vec![
         ("raft", PeerFrame::Raft(messages())),
@@ -154,6 +163,8 @@ fn frames() -> Vec<(&'static str, PeerFrame)> {
         ("ping", PeerFrame::Ping { nonce: 7 }),
         ("pong", PeerFrame::Pong { nonce: u64::MAX }),
         ("state_hash", PeerFrame::StateHash(StateHash { index: Index(70_000), hash: 1 << 63 })),
+        ("lease_questions", PeerFrame::LeaseQuestions(questions)),
+        ("lease_answers", PeerFrame::LeaseAnswers(answers)),
     ]
 }
 
@@ -267,7 +278,7 @@ fn every_flipped_bit_is_seen() {
 #[test]
 fn what_is_unknown_or_too_long_is_an_error_and_stays_one() {
     let error = |bytes: &[u8]| decoded(bytes, 7, 100).unwrap_err();
-    for (kind, version) in [(0, 1), (8, 1), (255, 1), (1, 0), (4, 2)] {
+    for (kind, version) in [(0, 1), (9, 1), (255, 1), (1, 0), (4, 2)] {
         assert_eq!(error(&framed(kind, version, &[1])), WireError::Unknown { kind, version });
     }
     let long = framed(4, 1, &[0; 101]);
@@ -315,6 +326,8 @@ fn heap_bytes(said: &PeerFrame) -> usize {
             forward.proposals.capacity() * size_of::<ForwardedProposal>()
         }
         PeerFrame::Refusal(refusal) => refusal.ids.capacity() * size_of::<ProposalId>(),
+        PeerFrame::LeaseQuestions(asked) => asked.questions.capacity() * size_of::<LeaseQuestion>(),
+        PeerFrame::LeaseAnswers(said) => said.answers.capacity() * size_of::<LeaseStanding>(),
         _ => 0,
     }
 }
@@ -336,7 +349,7 @@ fn no_payload_panics_or_swells() {
                 1 => random.below(16) as u8,
                 _ => random.next() as u8,
             };
-            (1 + random.below(6) as u8, (0..len).map(|_| byte(&mut random)).collect())
+            (1 + random.below(8) as u8, (0..len).map(|_| byte(&mut random)).collect())
         } else {
             let bytes = sound[random.below(sound.len())];
             let mut payload = bytes[16..].to_vec();

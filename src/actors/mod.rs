@@ -1,6 +1,7 @@
 //! The actors: who sends what to whom.
 
 pub mod audit;
+pub mod lease_keeper;
 pub mod mailbox;
 pub mod peer;
 pub mod raft_node;

@@ -64,10 +64,13 @@ pub enum V3Op {
         term: Term,
     },
     /// How much leases have left by the leader's clock, so that a change of leaders does not give them
-    /// all of their time again.
+    /// all of their time again. An entry of a later term does nothing: a lease may have been kept alive
+    /// since.
     LeaseCheckpoint {
         /// Each lease with its remaining seconds.
         leases: Vec<(LeaseId, u64)>,
+        /// The term of the leader whose clock that is.
+        term: Term,
     },
     /// Changes users, roles and whether they matter.
     Auth(AuthChange),

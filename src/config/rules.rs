@@ -32,6 +32,7 @@ pub(super) fn validate(
     listened(givens, "listen-peer-urls", &config.listen_peer_urls, Tls::Missing)?;
     for (name, urls) in [
         ("listen-client-urls", &config.listen_client_urls),
+        ("listen-client-http-urls", &config.listen_client_http_urls),
         ("listen-metrics-urls", &config.listen_metrics_urls),
         ("listen-client-http-urls", &config.listen_client_http_urls),
     ] {

@@ -520,9 +520,9 @@ pub const SETTINGS: &[Setting] = &[
         .not_yet("a prefix for v2 in the v3 keyspace (both are one keyspace here)"),
     setting(Section::WithoutEffect, "experimental-v3demo", Kind::Bool, "false", "2.3's switch for v3.").ignored("v3 needs no switch"),
     setting(Section::WithoutEffect, "experimental-enable-lease-checkpoint", Kind::Bool, "false", "Replicate how long leases have left.")
-        .ignored("expiry is decided when a lease is granted and travels in the log"),
+        .ignored("what long leases have left is always replicated, and kept"),
     setting(Section::WithoutEffect, "experimental-enable-lease-checkpoint-persist", Kind::Bool, "false", "Keep how long leases have left.")
-        .ignored("expiry is decided when a lease is granted and travels in the log"),
+        .ignored("what long leases have left is always replicated, and kept"),
     setting(Section::WithoutEffect, "next-cluster-version-compatible", Kind::Bool, "false", "A switch of 3.4's late versions.").ignored("etcd's mixed-version clusters do not exist here"),
     setting(Section::WithoutEffect, "cluster-active-size", Kind::Relic, "", "A relic.").ignored(RELIC),
     setting(Section::WithoutEffect, "cluster-remove-delay", Kind::Relic, "", "A relic.").ignored(RELIC),

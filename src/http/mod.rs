@@ -10,9 +10,13 @@ use actix::Recipient;
 
 use crate::{
     actors::{
+        lease_keeper::LeaseInquiry,
         mailbox::Mailbox,
         raft_node::{Propose, ReadIndex, Transfer},
-        store::{Cancel, Subscribe},
+        store::{
+            Cancel, LeasesByEnd, Subscribe,
+            watch_line::{Mark, SubscribeRange},
+        },
     },
     metrics::Metrics,
     published::Published,
@@ -21,10 +25,12 @@ use crate::{
 };
 
 pub mod answer;
+mod aside;
 pub mod body;
 pub mod cors;
 pub mod drain;
 pub mod framing;
+pub mod gateway;
 pub mod grpc;
 pub mod here;
 pub mod host_names;
@@ -34,6 +40,7 @@ pub mod membership;
 pub mod opening;
 pub mod path;
 pub mod peer;
+pub mod plain;
 pub mod probes;
 pub mod quota;
 pub mod route;
@@ -55,18 +62,26 @@ pub struct Doors {
     pub transfer: Recipient<Transfer>,
     /// Watches.
     pub subscribe: Mailbox<Subscribe>,
+    /// Watches of ranges of keys.
+    pub subscribe_range: Mailbox<SubscribeRange>,
+    /// How far they have been told.
+    pub mark: Recipient<Mark>,
     /// The end of watches.
     pub cancel: Recipient<Cancel>,
+    /// What only the leader knows of v3 leases.
+    pub leases: Mailbox<LeaseInquiry>,
+    /// The v3 leases as this member's clock orders them.
+    pub leases_by_end: Mailbox<LeasesByEnd>,
     /// What everyone may read.
     pub published: Arc<Published>,
     /// `/v2/stats/store`.
     pub stats: Arc<V2Stats>,
     /// `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// What is counted of RPCs.
-    pub grpc: grpc::figures::GrpcFigures,
     /// `--quota-backend-bytes` at work.
     pub quota: quota::Quota,
+    /// What is counted of RPCs.
+    pub grpc: grpc::figures::GrpcFigures,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.
@@ -84,6 +99,8 @@ pub struct DoorSettings {
     pub max_request_bytes: usize,
     /// `--mailbox-watch`: events that may wait for one streaming watcher before it falls back to history.
     pub watch_capacity: usize,
+    /// `--watch-progress-notify-interval`.
+    pub watch_progress_interval: Duration,
     /// `--cors`: allowed origins; `*` allows all, empty none.
     pub cors: Vec<String>,
     /// How long a write or a linearizable read may take before 300 `request timed out`.
@@ -99,10 +116,10 @@ pub struct DoorSettings {
     pub max_txn_ops: usize,
     /// `--quota-backend-bytes`; none: no quota.
     pub quota_backend_bytes: Option<u64>,
-    /// `--quota-auto-disarm`: clear the alarm of this member when there is room again.
-    pub quota_auto_disarm: bool,
     /// `--enable-v2`: whether `/v2` is there.
     pub enable_v2: bool,
+    /// `--enable-grpc-gateway`: whether `/v3` is there as JSON.
+    pub enable_gateway: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.
     pub host_whitelist: Vec<String>,
     /// HTTP/2 and gRPC.

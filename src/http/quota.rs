@@ -26,12 +26,21 @@ const LEASE_BYTES: u64 = 64;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What of the quota is remembered between requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Quota {
+    /// `--quota-auto-disarm`: clear this member's alarm when there is room again.
+    auto_disarm: bool,
     /// An alarm is being raised: once is enough.
     raising: Arc<AtomicBool>,
     /// This member has met its quota since its alarm was last cleared.
     met: Arc<AtomicBool>,
+}
+
+impl Quota {
+    /// Of a member that clears its own alarm, or does not.
+    pub fn new(auto_disarm: bool) -> Quota {
+        Quota { auto_disarm, raising: Arc::default(), met: Arc::default() }
+    }
 }
 
 /// What a v2 write adds at most; none for one that adds nothing.
@@ -172,7 +181,7 @@ pub async fn guard(doors: Arc<Doors>) {
             }
         } else if found.full {
             met.store(true, Ordering::Release);
-        } else if doors.settings.quota_auto_disarm && met.load(Ordering::Acquire) {
+        } else if doors.quota.auto_disarm && met.load(Ordering::Acquire) {
             let command = Command::Alarm { member, kind: AlarmKind::NoSpace, raised: false };
             if let Ok(answering) = doors.propose.ask(Propose(command))
                 && matches!(answering.await, Ok(Ok(_)))

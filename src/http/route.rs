@@ -1,5 +1,6 @@
 //! From method and path to handler, in the order in which etcd looks at a request: the path must
-//! decode, OPTIONS is answered anywhere, an unclean path is redirected, then the path decides.
+//! decode, OPTIONS is answered anywhere, an unclean path is redirected (but one that is a key is taken as
+//! it is), then the path decides.
 
 use std::{
     borrow::Cow,
@@ -14,7 +15,7 @@ use actix_http::{
 use super::{
     Doors,
     answer::{self, Answer},
-    body, host_names, log_level, path, probes, scrape,
+    body, gateway, host_names, log_level, path, plain, probes, scrape,
     service::Routed,
     v2,
 };
@@ -78,7 +79,7 @@ fn pick(doors: &Arc<Doors>, offer: Offer, request: &mut Request) -> Routed {
     if !decoded.starts_with(b"/") {
         return Routed::Now(answer::empty(StatusCode::BAD_REQUEST));
     }
-    if !path::is_clean(&decoded) {
+    if !path::is_clean(&decoded) && !plain::is_key(&decoded) {
         return Routed::Now(redirect(&decoded, uri.query(), request.method()));
     }
     let query = uri.query().unwrap_or("");
@@ -116,6 +117,18 @@ fn probe(doors: &Arc<Doors>, path: &[u8], query: &str, method: &Method) -> Optio
 fn door(doors: &Arc<Doors>, path: &[u8], query: &str, request: &mut Request) -> Routed {
     if path == b"/config/local/log" {
         return log_level::answer(doors, request);
+    }
+    if plain::is_key(path) {
+        return plain::answer(doors, path, query, request);
+    }
+    if gateway::is_gateway(path) {
+        if !doors.settings.enable_gateway {
+            return Routed::Now(answer::not_found());
+        }
+        return gateway::answer(doors, path, request);
+    }
+    if path == b"/v3" && doors.settings.enable_gateway {
+        return Routed::Now(redirect(b"/v3/", Some(query), request.method()));
     }
     if path.starts_with(b"/v2/") && !doors.settings.enable_v2 {
         return Routed::Now(answer::not_found());

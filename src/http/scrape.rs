@@ -225,7 +225,8 @@ fn store(page: &mut Page, doors: &Doors) {
     let stats = &doors.stats;
     let load = |cell: &std::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
     let watchers = load(&stats.watchers);
-    page.gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", watchers);
+    let of_v3 = u64::try_from(doors.metrics.watchers.get()).unwrap_or(0);
+    page.gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", watchers + of_v3);
     page.gauge("etcd_debugging_store_watchers", "Count of currently active watchers.", watchers);
     page.counter(
         "etcd_debugging_store_expires_total",

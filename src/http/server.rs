@@ -224,7 +224,7 @@ pub(super) fn connections(
         async move {
             let http = Rc::new(http.await?);
             let grpc = Rc::new(GrpcDoor::new(doors, offer).await?);
-            Ok(fn_service(move |tcp: TcpStream| {
+            Ok::<_, ()>(fn_service(move |tcp: TcpStream| {
                 take(tcp, tls.clone(), Rc::clone(&http), Rc::clone(&grpc))
             }))
         }

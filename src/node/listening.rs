@@ -47,7 +47,10 @@ pub struct Certificates(Option<Tls>);
 impl Certificates {
     /// Reads them, or makes them where the member is to make its own.
     pub fn read(config: &Config) -> Result<Certificates, RunError> {
-        let urls = || config.listen_client_urls.iter().chain(&config.listen_metrics_urls);
+        let urls = || {
+            let http = config.listen_client_http_urls.iter().chain(&config.listen_metrics_urls);
+            config.listen_client_urls.iter().chain(http)
+        };
         if !urls().any(|url| url.scheme().is_tls()) {
             return Ok(Certificates(None));
         }
@@ -98,5 +101,20 @@ impl Certificates {
             }
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+    use super::*;
+
+    #[test]
+    fn ipv4_is_listened_on_first() {
+        let host: [SocketAddr; 2] =
+            [(Ipv6Addr::LOCALHOST, 0).into(), (Ipv4Addr::LOCALHOST, 0).into()];
+        let listener = bind(&host[..]).unwrap();
+        assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
     }
 }

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-use actix::{Addr, Arbiter, ArbiterHandle};
+use actix::{Addr, Arbiter, ArbiterHandle, Recipient};
 use tokio::sync::Notify;
 
 use super::boot;
 use crate::{
     actors::{
+        lease_keeper,
         mailbox::Gauge,
         peer::{
             WAITING_BYTES_MAX,
@@ -140,6 +141,7 @@ impl Peering {
     pub(super) fn open(
         &self,
         raft_node: Addr<RaftNode>,
+        leases: Recipient<lease_keeper::FromPeer>,
         listeners: Vec<TcpListener>,
     ) -> io::Result<JoinHandle<()>> {
         let inbox = raft_node.clone().recipient();
@@ -155,6 +157,7 @@ impl Peering {
         let doors = Arc::new(PeerDoors {
             published: Arc::clone(&self.published),
             inbox,
+            leases,
             gauge: Arc::clone(&self.inbox),
             payload_max: self.payload_max,
             idle_timeout: IDLE_TIMEOUT,

@@ -10,6 +10,7 @@ pub mod decoder;
 pub mod error;
 pub mod frame;
 pub mod hello;
+pub mod lease;
 pub mod message;
 pub mod pack;
 pub mod peer_frame;
@@ -25,6 +26,7 @@ use crate::{
 pub use decoder::Decoder;
 pub use error::WireError;
 pub use hello::{Hello, HelloError, Standing};
+pub use lease::{LeaseAnswers, LeaseQuestion, LeaseQuestions, LeaseStanding};
 pub use peer_frame::{PeerFrame, encode, encode_raft, payload_max};
 
 /// Proposals on their way from the member that was asked to the leader.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use raft::eraftpb::Message;
 
 use super::{
-    Forward, ForwardedProposal, Refusal, StateHash, frame,
+    Forward, ForwardedProposal, LeaseAnswers, LeaseQuestions, Refusal, StateHash, frame,
     message::{self, ENTRIES_MAX, MESSAGE_BYTES_MIN},
     pack::{PackError, Reader, begin_array, end_array, put_array, put_bin, put_bool, put_uint},
 };
@@ -47,6 +47,10 @@ pub enum PeerFrame {
     },
     /// The digest of the sender's state, for the leader.
     StateHash(StateHash),
+    /// Questions about leases, for the leader.
+    LeaseQuestions(LeaseQuestions),
+    /// The leader's answers.
+    LeaseAnswers(LeaseAnswers),
 }
 
 /// The longest payload that a member sends whose entries and proposals are at most this long.
@@ -69,6 +73,8 @@ pub fn encode(said: &PeerFrame, out: &mut Vec<u8>) {
             put_uint(out, index.0);
             put_uint(out, *hash);
         }),
+        PeerFrame::LeaseQuestions(questions) => framed(out, 7, |out| questions.encode(out)),
+        PeerFrame::LeaseAnswers(answers) => framed(out, 8, |out| answers.encode(out)),
     }
 }
 
@@ -153,7 +159,7 @@ fn in_batches<T>(
 
 /// Whether frames of this kind and version can be decoded.
 pub(super) fn is_known(kind: u8, version: u8) -> bool {
-    (1..=6).contains(&kind) && version == VERSION
+    (1..=8).contains(&kind) && version == VERSION
 }
 
 /// Decodes the payload of a known kind.
@@ -165,11 +171,13 @@ pub(super) fn decode(kind: u8, payload: Bytes) -> Result<PeerFrame, PackError> {
         3 => PeerFrame::Refusal(decode_refusal(&mut reader)?),
         4 => PeerFrame::Ping { nonce: reader.uint("nonce")? },
         5 => PeerFrame::Pong { nonce: reader.uint("nonce")? },
-        _ => {
+        6 => {
             reader.record("state hash", 2)?;
             let index = Index(reader.uint("index")?);
             PeerFrame::StateHash(StateHash { index, hash: reader.uint("hash")? })
         }
+        7 => PeerFrame::LeaseQuestions(LeaseQuestions::decode(&mut reader)?),
+        _ => PeerFrame::LeaseAnswers(LeaseAnswers::decode(&mut reader)?),
     };
     reader.end()?;
     Ok(said)

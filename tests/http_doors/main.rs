@@ -7,4 +7,5 @@ mod manners;
 mod member;
 mod members;
 mod other_paths;
+mod watch_v3;
 mod watching;

@@ -14,8 +14,12 @@ use std::{
 use actix::{Actor, Addr, Context, Handler};
 use callboard::{
     actors::{
+        lease_keeper::{
+            host::{LeaseKeeper, Wiring},
+            role::Role as KeeperRole,
+        },
         mailbox::{Ask, Gauge, Mailbox},
-        raft_node::{Propose, ReadIndex, Transfer},
+        raft_node::{Propose, ReadIndex, Transfer, host::SendToPeer},
         store::{
             compactor::{Compactor, Retention},
             host::{ApplyBatch, Pace, Store},
@@ -26,6 +30,7 @@ use callboard::{
     http::{
         DoorSettings, Doors, Http2Settings,
         drain::DrainSignal,
+        grpc::figures::GrpcFigures,
         quota::Quota,
         server::{Drain, HttpServer, Listening, ServerSettings, Start},
     },
@@ -79,6 +84,13 @@ impl Handler<Ask<ReadIndex>> for Log {
     }
 }
 
+/// There are no peers.
+impl Handler<SendToPeer> for Log {
+    type Result = ();
+
+    fn handle(&mut self, _: SendToPeer, _ctx: &mut Context<Self>) {}
+}
+
 impl Handler<Transfer> for Log {
     type Result = ();
 
@@ -98,6 +110,7 @@ pub struct Member {
 pub struct Sizes {
     pub request_bytes: usize,
     pub watch_capacity: usize,
+    pub watch_progress_interval: Duration,
     pub propose_capacity: usize,
     /// Whether the member has no vote.
     pub learner: bool,
@@ -105,7 +118,13 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Sizes { request_bytes: 1 << 20, watch_capacity: 64, propose_capacity: 64, learner: false }
+        Sizes {
+            request_bytes: 1 << 20,
+            watch_capacity: 64,
+            watch_progress_interval: Duration::from_mins(10),
+            propose_capacity: 64,
+            learner: false,
+        }
     }
 }
 
@@ -141,24 +160,40 @@ impl Member {
         let store_gauge = Gauge::new("store", 64);
         metrics.register_mailbox(Arc::clone(&raft_gauge));
         metrics.register_mailbox(Arc::clone(&store_gauge));
+        let keeper = LeaseKeeper::new(
+            KeeperRole::new(0),
+            Wiring {
+                published: Arc::clone(&published),
+                read_index: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
+                propose: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
+                store: Mailbox::new(store.clone().recipient(), Arc::clone(&store_gauge)),
+                to_peers: log.clone().recipient(),
+            },
+        )
+        .start();
         let doors = Arc::new(Doors {
             propose: Mailbox::new(log.clone().recipient(), Arc::clone(&raft_gauge)),
             read_index: Mailbox::new(log.clone().recipient(), raft_gauge),
             transfer: log.recipient(),
-            quota: Quota::default(),
-            subscribe: Mailbox::new(store.clone().recipient(), store_gauge),
-            cancel: store.recipient(),
+            quota: Quota::new(true),
+            subscribe: Mailbox::new(store.clone().recipient(), Arc::clone(&store_gauge)),
+            subscribe_range: Mailbox::new(store.clone().recipient(), Arc::clone(&store_gauge)),
+            mark: store.clone().recipient(),
+            cancel: store.clone().recipient(),
+            leases: Mailbox::new(keeper.recipient(), Arc::clone(&store_gauge)),
+            leases_by_end: Mailbox::new(store.recipient(), Arc::clone(&store_gauge)),
             published,
             stats,
             metrics,
             settings: DoorSettings {
                 max_request_bytes: sizes.request_bytes,
                 watch_capacity: sizes.watch_capacity,
+                watch_progress_interval: sizes.watch_progress_interval,
                 cors: urls("*"),
                 enable_v2: true,
+                enable_gateway: true,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
-                quota_auto_disarm: true,
                 http2: Http2Settings::default(),
                 host_whitelist: urls("*"),
                 request_timeout: Duration::from_secs(2),
@@ -169,6 +204,7 @@ impl Member {
             },
             telemetry: None,
             certificates: None,
+            grpc: GrpcFigures::new(false),
             drain: DrainSignal::default(),
         });
         let settings = ServerSettings { workers: 2, ..ServerSettings::default() };
@@ -178,6 +214,7 @@ impl Member {
         let (clients, probes) = (client.local_addr().unwrap(), probe.local_addr().unwrap());
         let start = Start {
             clients: vec![Listening::plain(client)],
+            http: Vec::new(),
             probes: vec![Listening::plain(probe)],
         };
         http.send(start).await.expect("an actor").expect("a server");

@@ -154,7 +154,7 @@ impl StorePlayer {
         let mut told = Vec::new();
         for tick in 1..=count {
             self.now.0 += SECOND / 10;
-            let effects = self.role.handle(Input::Tick { leads });
+            let effects = self.role.handle(Input::Tick { leads, term: Term(1) });
             told.extend(self.print(&effects).iter().map(|line| format!("tick {tick}: {line}")));
         }
         if told.is_empty() {
@@ -205,6 +205,9 @@ impl StorePlayer {
             Effect::Applied(index) => format!("applied {index}"),
             Effect::Subscribed(id, Ok(())) => format!("{} subscribed", name(id)),
             Effect::Subscribed(id, Err(error)) => format!("{} refused: {error}", name(id)),
+            Effect::RangeSubscribed(id, Ok(())) => format!("{} subscribed", name(id)),
+            Effect::RangeSubscribed(id, Err(error)) => format!("{} refused: {error}", name(id)),
+            Effect::Tell(shared, ids) => format!("tell {ids:?} of {}", shared.record.revision),
             Effect::Deliver(event, ids) => {
                 let names: Vec<_> = ids.iter().map(name).collect();
                 format!("tell {} {}", names.join(", "), shared(event))
@@ -222,6 +225,7 @@ impl StorePlayer {
                 format!("count {} {}", &op[..end], if *worked { "done" } else { "refused" })
             }
             Effect::Count(Counted::Expired(count)) => format!("count {count} expired"),
+            Effect::Count(Counted::Lease(counted)) => format!("count a lease {counted:?}"),
         }
     }
 }

@@ -80,7 +80,10 @@ impl World {
                 Input::Subscribe { id, pattern, after, once: false }
             }
             StoreIn::Cancel(id) => Input::Cancel(id),
-            StoreIn::Tick => Input::Tick { leads: run.leader == Some(id_of(m)) },
+            StoreIn::Tick => {
+                let leads = run.leader == Some(id_of(m));
+                Input::Tick { leads, term: run.raft.term() }
+            }
         };
         let changes = matches!(input, Input::Apply(_) | Input::Install(_));
         for effect in run.store.handle(input) {
@@ -130,6 +133,8 @@ impl World {
             }
             Effect::Propose(command) => self.put_raft(m, run, RaftIn::Propose(command, None)),
             Effect::Digest(_) | Effect::Count(_) => {}
+            // Nobody watches ranges here.
+            Effect::RangeSubscribed(..) | Effect::Tell(..) => {}
         }
     }
 }

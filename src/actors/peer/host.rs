@@ -301,6 +301,12 @@ impl Outbox {
                 wire::encode(&PeerFrame::Refusal(refusal), &mut self.bytes);
             }
             Outgoing::StateHash(hash) => wire::encode(&PeerFrame::StateHash(hash), &mut self.bytes),
+            Outgoing::LeaseQuestions(questions) => {
+                wire::encode(&PeerFrame::LeaseQuestions(questions), &mut self.bytes);
+            }
+            Outgoing::LeaseAnswers(answers) => {
+                wire::encode(&PeerFrame::LeaseAnswers(answers), &mut self.bytes);
+            }
             Outgoing::Snapshot(_) => {} // has a way of its own; see `Peers::send`
         }
         true

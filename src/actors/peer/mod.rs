@@ -13,7 +13,7 @@ use raft::eraftpb::{Entry, Message};
 use crate::{
     storage::mvcc::Membership,
     types::MemberId,
-    wire::{Forward, ForwardedProposal, Refusal, StateHash},
+    wire::{Forward, ForwardedProposal, LeaseAnswers, LeaseQuestions, Refusal, StateHash},
 };
 
 /// What RaftNode has for a peer.
@@ -27,6 +27,10 @@ pub enum Outgoing {
     Refusal(Refusal),
     /// The digest of the own state, for the leader.
     StateHash(StateHash),
+    /// Questions about leases, for the leader.
+    LeaseQuestions(LeaseQuestions),
+    /// Answers to a peer's questions about leases.
+    LeaseAnswers(LeaseAnswers),
     /// A snapshot is to be sent, and then this message, which carries its metadata. How it ended is told
     /// with [`super::raft_node::host::SnapshotSent`].
     Snapshot(Message),
@@ -43,6 +47,8 @@ impl Outgoing {
             Outgoing::Raft(messages) => messages.iter().map(message_bytes).sum(),
             Outgoing::Forward(forward) => forward_bytes(forward),
             Outgoing::Refusal(refusal) => size_of_val(&refusal.ids[..]),
+            Outgoing::LeaseQuestions(said) => size_of_val(&said.questions[..]),
+            Outgoing::LeaseAnswers(said) => size_of_val(&said.answers[..]),
             Outgoing::StateHash(_) | Outgoing::Snapshot(_) => size_of::<Outgoing>(),
         }
     }

@@ -17,7 +17,9 @@ use raft::eraftpb::{
     MessageType::{MsgAppend, MsgSnapshot},
 };
 
-pub use inbox::{Contact, Digested, SnapshotArrived, SnapshotSent, SnapshotTaken, Unreachable};
+pub use inbox::{
+    Contact, Digested, SendToPeer, SnapshotArrived, SnapshotSent, SnapshotTaken, Unreachable,
+};
 
 use super::{
     Propose, ProposeError, ReadError, ReadIndex,

@@ -11,8 +11,9 @@ use actix::{Actor, Context, Handler, Message, Recipient};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{
-    Cancel, Sink, Subscribe, SubscribeError, SubscriptionId,
-    role::{Committed, Counted, Effect, Input, Role},
+    AskLeases, Cancel, LeasesByEnd, Sink, Subscribe, SubscribeError, SubscriptionId,
+    role::{Committed, Counted, Effect, Input, LeaseCounted, Role},
+    watch_line::{Mark, RangeRefused, SubscribeRange, WatchLine},
 };
 use crate::{
     actors::{
@@ -27,9 +28,13 @@ use crate::{
     metrics::Metrics,
     published::Published,
     storage::{
-        mvcc::{Applied, State, watch::SharedEvent},
+        mvcc::{
+            Applied, State,
+            watch::{SharedEvent, SharedRecord},
+        },
         v2_tree::stats::V2Stats,
     },
+    wire::{LeaseQuestion, LeaseStanding},
 };
 
 type Waiting = BTreeMap<ProposalId, Reply<Result<Applied, ProposeError>>>;
@@ -87,6 +92,12 @@ impl Pace {
     }
 }
 
+/// A watch and the line that it shares with others.
+struct OnLine {
+    tag: u64,
+    line: Arc<WatchLine>,
+}
+
 /// See the head of the module.
 pub struct Store {
     role: Role,
@@ -97,6 +108,9 @@ pub struct Store {
     waiting: Waiting,
     subscribing: BTreeMap<SubscriptionId, (Reply<Result<SubscriptionId, SubscribeError>>, Sink)>,
     sinks: BTreeMap<SubscriptionId, Sink>,
+    subscribing_ranges:
+        BTreeMap<SubscriptionId, (Reply<Result<SubscriptionId, RangeRefused>>, OnLine)>,
+    lines: BTreeMap<SubscriptionId, OnLine>,
     next_subscription: u64,
 }
 
@@ -112,6 +126,8 @@ impl Store {
             waiting: Waiting::new(),
             subscribing: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            subscribing_ranges: BTreeMap::new(),
+            lines: BTreeMap::new(),
             next_subscription: 0,
         }
     }
@@ -127,6 +143,7 @@ impl Store {
             Effect::Publish => {
                 let started = Pace::now();
                 let before = self.published.state.swap(Arc::new(self.role.state().clone()));
+                self.published.revision.send_replace(self.role.state().revision);
                 let took = Pace::now().saturating_duration_since(started);
                 self.pace.metrics.backend_commit_seconds.observe(took.as_secs_f64());
                 self.pace.count(&before, self.role.state());
@@ -156,6 +173,9 @@ impl Store {
             Effect::End(ids) => {
                 for id in ids {
                     self.sinks.remove(&id); // the owner goes on from history, or learns that it is gone
+                    if let Some(OnLine { tag, line }) = self.lines.remove(&id) {
+                        line.end(tag);
+                    }
                 }
                 self.count_watchers();
             }
@@ -164,6 +184,21 @@ impl Store {
                     self.deliver(id, &event);
                 }
                 self.count_watchers();
+            }
+            Effect::RangeSubscribed(id, result) => {
+                let Some((reply, line)) = self.subscribing_ranges.remove(&id) else { return };
+                if result.is_ok() {
+                    self.lines.insert(id, line);
+                }
+                if reply.send(result.map(|()| id)).is_err() {
+                    self.forget(id); // the caller has gone
+                }
+            }
+            Effect::Tell(record, ids) => {
+                self.pace.metrics.watch_events.inc_by(ids.len() as u64);
+                for id in ids {
+                    self.tell(id, &record);
+                }
             }
             Effect::Propose(command) => {
                 if let Some(meet) = &self.raft_node {
@@ -178,6 +213,17 @@ impl Store {
             Effect::Count(Counted::Write(op, worked)) => self.stats.count_write(&op, worked),
             Effect::Count(Counted::Expired(count)) => {
                 self.stats.expires.fetch_add(count as u64, Ordering::Relaxed);
+            }
+            Effect::Count(Counted::Lease(counted)) => {
+                let leases = &self.pace.metrics.leases;
+                match counted {
+                    LeaseCounted::Granted(ttl) => {
+                        leases.granted.inc();
+                        leases.ttl_seconds.observe(ttl as f64);
+                    }
+                    LeaseCounted::Revoked => leases.revoked.inc(),
+                    LeaseCounted::Expired(count) => leases.expired.inc_by(count as u64),
+                }
             }
         }
     }
@@ -198,8 +244,17 @@ impl Store {
         }
     }
 
+    fn tell(&mut self, id: SubscriptionId, record: &Arc<SharedRecord>) {
+        let Some(OnLine { tag, line }) = self.lines.get(&id) else { return };
+        if !line.tell(*tag, record) {
+            line.end(*tag);
+            self.forget(id); // its owner goes on from history
+        }
+    }
+
     fn forget(&mut self, id: SubscriptionId) {
         self.sinks.remove(&id);
+        self.lines.remove(&id);
         self.feed(Input::Cancel(id));
         self.count_watchers();
     }
@@ -289,11 +344,54 @@ impl Handler<Ask<Subscribe>> for Store {
     }
 }
 
+impl Handler<Ask<SubscribeRange>> for Store {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<SubscribeRange>, _ctx: &mut Self::Context) {
+        let (SubscribeRange { keys, after, tag, line }, reply) = ask.take();
+        let id = SubscriptionId(self.next_subscription);
+        self.next_subscription += 1;
+        self.subscribing_ranges.insert(id, (reply, OnLine { tag, line }));
+        self.feed(Input::SubscribeRange { id, keys, after });
+    }
+}
+
+impl Handler<Mark> for Store {
+    type Result = ();
+
+    fn handle(&mut self, Mark(line): Mark, _ctx: &mut Self::Context) {
+        line.mark(self.role.state().revision);
+    }
+}
+
 impl Handler<Cancel> for Store {
     type Result = ();
 
     fn handle(&mut self, Cancel(id): Cancel, _ctx: &mut Self::Context) {
         self.forget(id);
+    }
+}
+
+impl Handler<Ask<AskLeases>> for Store {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<AskLeases>, _ctx: &mut Self::Context) {
+        let (AskLeases { term, questions }, reply) = ask.take();
+        let answers = self.role.ask_leases(term, &questions);
+        let renewed = questions.iter().zip(answers.iter().flatten()).filter(|(asked, answer)| {
+            matches!(asked, LeaseQuestion::Renew(_)) && answer.standing != LeaseStanding::Gone
+        });
+        self.pace.metrics.leases.renewed.inc_by(renewed.count() as u64);
+        _ = reply.send(answers); // or the asker has gone
+    }
+}
+
+impl Handler<Ask<LeasesByEnd>> for Store {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<LeasesByEnd>, _ctx: &mut Self::Context) {
+        let (LeasesByEnd, reply) = ask.take();
+        _ = reply.send(self.role.leases_by_end()); // or the asker has gone
     }
 }
 
@@ -307,6 +405,7 @@ impl Handler<Tick> for Store {
 
     fn handle(&mut self, _: Tick, _ctx: &mut Self::Context) {
         let leads = self.published.is_leader();
-        self.feed(Input::Tick { leads });
+        let term = self.published.raft.term();
+        self.feed(Input::Tick { leads, term });
     }
 }

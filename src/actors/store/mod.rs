@@ -5,8 +5,11 @@
 pub mod compactor;
 pub mod host;
 pub mod lessor;
+pub mod range_hub;
 pub mod role;
+pub mod v3_lessor;
 pub mod watch_hub;
+pub mod watch_line;
 
 use std::sync::Arc;
 
@@ -15,7 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     actors::mailbox::Question,
     storage::mvcc::watch::{SharedEvent, WatchPattern},
-    types::Revision,
+    types::{LeaseId, Revision, Term},
+    wire::LeaseQuestion,
 };
 
 /// The beat of Store's own clock.
@@ -39,6 +43,30 @@ pub struct Subscribe {
 
 impl Question for Subscribe {
     type Answer = Result<SubscriptionId, SubscribeError>;
+}
+
+/// Asks how v3 leases stand, or to keep them alive, of the leader of a term; see
+/// [`role::Role::ask_leases`]. Sent by LeaseKeeper. Answered at once, by none where this member does not
+/// lead in that term.
+#[derive(Debug)]
+pub struct AskLeases {
+    /// The term.
+    pub term: Term,
+    /// About which leases.
+    pub questions: Vec<LeaseQuestion>,
+}
+
+impl Question for AskLeases {
+    type Answer = Option<Vec<role::LeaseAnswer>>;
+}
+
+/// Asks for all v3 leases, the first to end first: by this member's own clock, which is right where it
+/// leads. Sent by the doors. Answered at once.
+#[derive(Debug)]
+pub struct LeasesByEnd;
+
+impl Question for LeasesByEnd {
+    type Answer = Vec<LeaseId>;
 }
 
 /// Where the events of a subscription go.

@@ -3,6 +3,8 @@
 //!
 //! No clock, no I/O: time is [`Input::Tick`].
 
+mod leases;
+
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
@@ -12,17 +14,22 @@ use super::{
     SubscribeError, SubscriptionId, TICKS_PER_SECOND,
     compactor::{Compactor, HistorySize},
     lessor::Lessor,
+    range_hub::RangeHub,
+    v3_lessor::V3Lessor,
     watch_hub::WatchHub,
+    watch_line::RangeRefused,
 };
 use crate::{
-    command::{AlarmKind, Command, Proposal, ProposalId, V2Op},
+    command::{AlarmKind, Command, KeyRange, Proposal, ProposalId, V2Op},
     storage::mvcc::{
-        Applied, LeaseChange, State,
-        record::{LeaseRecord, RevisionRecord},
-        watch::{SharedEvent, WatchPattern},
+        Applied, State,
+        record::RevisionRecord,
+        watch::{SharedEvent, SharedRecord, WatchPattern},
     },
     types::{Index, MemberId, Revision, Term, UnixNanos},
 };
+pub use leases::LeaseAnswer;
+use leases::{lessor_of, v3_lessor_of};
 
 /// A committed entry, as the log has it.
 #[derive(Clone, Debug)]
@@ -53,12 +60,23 @@ pub enum Input {
         /// One event only.
         once: bool,
     },
+    /// Someone wants to watch a range of keys.
+    SubscribeRange {
+        /// A fresh id.
+        id: SubscriptionId,
+        /// Which keys.
+        keys: KeyRange,
+        /// Only revisions after this one.
+        after: Revision,
+    },
     /// Nobody listens any more.
     Cancel(SubscriptionId),
     /// A tenth of a second has passed.
     Tick {
         /// Whether this member leads.
         leads: bool,
+        /// The term that it is in.
+        term: Term,
     },
 }
 
@@ -78,6 +96,10 @@ pub enum Effect {
     End(Vec<SubscriptionId>),
     /// Hand an event to watchers.
     Deliver(Arc<SharedEvent>, Vec<SubscriptionId>),
+    /// Answer a subscriber of a range.
+    RangeSubscribed(SubscriptionId, Result<(), RangeRefused>),
+    /// Tell watchers of ranges of a revision.
+    Tell(Arc<SharedRecord>, Vec<SubscriptionId>),
     /// Put this through the log; the answer does not matter.
     Propose(Command),
     /// Digest this state, for the comparison with the other members'.
@@ -93,6 +115,19 @@ pub enum Counted {
     Write(V2Op, bool),
     /// This many keys and directories that ran out.
     Expired(usize),
+    /// For `/metrics`.
+    Lease(LeaseCounted),
+}
+
+/// What `/metrics` counts of v3 leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseCounted {
+    /// One was granted, for so many seconds.
+    Granted(u64),
+    /// One has gone, however.
+    Revoked,
+    /// This many ran out by this member's clock.
+    Expired(usize),
 }
 
 /// See the head of the module.
@@ -101,7 +136,9 @@ pub struct Role {
     member: MemberId,
     state: State,
     hub: WatchHub,
+    ranges: RangeHub,
     lessor: Lessor,
+    v3_lessor: V3Lessor,
     compactor: Compactor,
 }
 
@@ -109,16 +146,22 @@ pub struct Role {
 /// few misses of the cache: half a millisecond's work.
 const FREE_PER_TICK: usize = 500;
 
+/// Revisions that are read from history for one who subscribes to a range; who is farther behind reads
+/// it for itself.
+const REPLAY_MAX: u64 = 256;
+
 impl Role {
-    /// Starts from `state`. `now` tells how much of each lease is left; a clock that was set back
-    /// lengthens none beyond its TTL.
+    /// Starts from `state`. `now` tells how much of each v2 lease is left; a clock that was set back
+    /// lengthens none beyond its TTL. v3 leases get their time from who leads.
     pub fn new(member: MemberId, state: State, compactor: Compactor, now: UnixNanos) -> Self {
         let lessor = lessor_of(&state, |lease| {
             let left_nanos = lease.expires.0.saturating_sub(now.0);
             let left_ticks = left_nanos.div_ceil(1_000_000_000 / TICKS_PER_SECOND);
             left_ticks.min(lease.ttl.saturating_mul(TICKS_PER_SECOND))
         });
-        Role { member, state, hub: WatchHub::default(), lessor, compactor }
+        let v3_lessor = v3_lessor_of(&state);
+        let (hub, ranges) = (WatchHub::default(), RangeHub::default());
+        Role { member, state, hub, ranges, lessor, v3_lessor, compactor }
     }
 
     /// The state as it is now.
@@ -126,7 +169,7 @@ impl Role {
         &self.state
     }
 
-    /// How many watch.
+    /// How many watch paths.
     pub fn watchers(&self) -> usize {
         self.hub.len()
     }
@@ -139,11 +182,13 @@ impl Role {
             Input::Subscribe { id, pattern, after, once } => {
                 self.subscribe(id, pattern, after, once)
             }
+            Input::SubscribeRange { id, keys, after } => self.subscribe_range(id, keys, after),
             Input::Cancel(id) => {
                 self.hub.remove(id);
+                self.ranges.remove(id);
                 Vec::new()
             }
-            Input::Tick { leads } => self.tick(leads),
+            Input::Tick { leads, term } => self.tick(leads, term),
         }
     }
 
@@ -154,13 +199,9 @@ impl Role {
         for entry in entries {
             let proposal = decode(entry);
             let outcome = self.state.apply(entry.index, entry.term, proposal.as_ref());
-            for change in outcome.leases {
-                match change {
-                    LeaseChange::Granted(id, ttl) => {
-                        self.lessor.granted(id, ttl.saturating_mul(TICKS_PER_SECOND));
-                    }
-                    LeaseChange::Revoked(id) => self.lessor.revoked(id),
-                }
+            self.note_leases(&outcome.leases, &mut effects);
+            if let Some(proposal) = &proposal {
+                self.note_leaders_word(proposal, entry.term, &outcome, &mut effects);
             }
             records.extend(outcome.records);
             let Some(proposal) = proposal else { continue };
@@ -181,12 +222,10 @@ impl Role {
         }
         effects.push(Effect::Applied(self.state.applied_index));
         if self.is_corrupt() {
-            effects.push(Effect::End(self.hub.clear()));
+            effects.push(self.end_all());
         }
         for record in records {
-            for (part, ids) in self.hub.notify(&record) {
-                effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(&record), part), ids));
-            }
+            self.notify(&record, &mut effects);
         }
         self.state.free_compacted(2 * entries.len() + 16);
         effects
@@ -209,17 +248,33 @@ impl Role {
             let left = counted.left(lease.id).filter(|_| known);
             left.unwrap_or(lease.ttl.saturating_mul(TICKS_PER_SECOND))
         });
+        self.v3_lessor = v3_lessor_of(&self.state);
         let mut effects = vec![Effect::Publish, Effect::Applied(self.state.applied_index)];
         if self.state.compacted > before.revision || self.is_corrupt() {
-            effects.push(Effect::End(self.hub.clear()));
+            effects.push(self.end_all());
             return effects;
         }
-        for record in self.state.history_from(before.revision.next()) {
-            for (part, ids) in self.hub.notify(record) {
-                effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(record), part), ids));
-            }
+        let state = self.state.clone();
+        for record in state.history_from(before.revision.next()) {
+            self.notify(record, &mut effects);
         }
         effects
+    }
+
+    fn notify(&mut self, record: &Arc<RevisionRecord>, effects: &mut Vec<Effect>) {
+        for (part, ids) in self.hub.notify(record) {
+            effects.push(Effect::Deliver(SharedEvent::new(Arc::clone(record), part), ids));
+        }
+        let ids = self.ranges.notify(record);
+        if !ids.is_empty() {
+            effects.push(Effect::Tell(SharedRecord::new(Arc::clone(record)), ids));
+        }
+    }
+
+    fn end_all(&mut self) -> Effect {
+        let mut ids = self.hub.clear();
+        ids.extend(self.ranges.clear());
+        Effect::End(ids)
     }
 
     /// Whether this member was found to hold other data than the others: nobody is told of it.
@@ -253,8 +308,36 @@ impl Role {
         effects
     }
 
-    fn tick(&mut self, leads: bool) -> Vec<Effect> {
+    fn subscribe_range(
+        &mut self,
+        id: SubscriptionId,
+        keys: KeyRange,
+        after: Revision,
+    ) -> Vec<Effect> {
+        let behind = self.state.revision.0.saturating_sub(after.0);
+        let refused = if self.is_corrupt() {
+            Some(RangeRefused::Corrupt)
+        } else if after < self.state.compacted || behind > REPLAY_MAX {
+            Some(RangeRefused::Behind)
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            return vec![Effect::RangeSubscribed(id, Err(refused))];
+        }
+        let mut effects = vec![Effect::RangeSubscribed(id, Ok(()))];
+        for record in self.state.history_from(after.next()) {
+            if record.changes.iter().any(|change| keys.contains(change.key())) {
+                effects.push(Effect::Tell(SharedRecord::new(Arc::clone(record)), vec![id]));
+            }
+        }
+        self.ranges.add(id, keys, after.max(self.state.revision));
+        effects
+    }
+
+    fn tick(&mut self, leads: bool, term: Term) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.tick_leases(leads.then_some(term), &mut effects);
         let leases = self.lessor.tick(leads);
         if !leases.is_empty() {
             effects.push(Effect::Propose(Command::Expire { leases }));
@@ -275,15 +358,6 @@ impl Role {
         }
         effects
     }
-}
-
-/// A clock for all leases of `state`, each with so many ticks left.
-fn lessor_of(state: &State, ticks_left: impl Fn(&LeaseRecord) -> u64) -> Lessor {
-    let mut lessor = Lessor::default();
-    for lease in state.leases() {
-        lessor.granted(lease.id, ticks_left(lease));
-    }
-    lessor
 }
 
 /// The proposal in an entry. Entries are checked where they enter the log, so one that cannot be read

@@ -25,7 +25,7 @@ fn set(value: &Bytes) -> Command {
 
 /// Passes time, carrying out at once what is asked for.
 fn tick(role: &mut Role) {
-    for effect in role.handle(Input::Tick { leads: true }) {
+    for effect in role.handle(Input::Tick { leads: true, term: Term(1) }) {
         if let Effect::Propose(command) = effect {
             let index = role.state().applied_index.next();
             role.handle(Input::Apply(vec![entry(index, command)]));

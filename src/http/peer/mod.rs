@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::drain::DrainSignal;
 use crate::{
-    actors::{mailbox::Gauge, raft_node::FromPeer},
+    actors::{lease_keeper, mailbox::Gauge, raft_node::FromPeer},
     published::Published,
     types::MemberId,
     wire::Standing,
@@ -39,7 +39,9 @@ pub struct PeerDoors {
     pub published: Arc<Published>,
     /// What came from the peers.
     pub inbox: Recipient<FromPeer>,
-    /// The slots of that mailbox.
+    /// What they ask and answer of leases.
+    pub leases: Recipient<lease_keeper::FromPeer>,
+    /// The slots of both mailboxes.
     pub gauge: Arc<Gauge>,
     /// The largest frame; see [`crate::wire::payload_max`].
     pub payload_max: usize,

@@ -17,7 +17,12 @@ use tracing::{info, warn};
 
 use super::PeerDoors;
 use crate::{
-    actors::{mailbox::Slot, peer::Incoming, raft_node::FromPeer},
+    actors::{
+        lease_keeper::{self, Said},
+        mailbox::Slot,
+        peer::Incoming,
+        raft_node::FromPeer,
+    },
     published::PeerFigures,
     types::MemberId,
     wire::{self, Decoder, PeerFrame, Standing, check},
@@ -144,6 +149,12 @@ impl Reading<'_> {
                 PeerFrame::StateHash(hash) => {
                     self.hand_over_when_possible(Incoming::StateHash(hash)).await;
                 }
+                PeerFrame::LeaseQuestions(questions) => {
+                    self.hand_to_leases(Said::Questions(questions)).await;
+                }
+                PeerFrame::LeaseAnswers(answers) => {
+                    self.hand_to_leases(Said::Answers(answers)).await;
+                }
                 PeerFrame::Pong { .. } => {
                     return Err("an answer to nothing".to_owned());
                 }
@@ -176,17 +187,28 @@ impl Reading<'_> {
     }
 
     async fn hand_over_when_possible(&self, what: Incoming) {
+        if let Some(slot) = self.place(what.bytes()).await {
+            self.hand_over(what, slot);
+        }
+    }
+
+    /// Whoever asked asks again, should there be no place.
+    async fn hand_to_leases(&self, what: Said) {
+        if let Some(slot) = self.place(what.bytes()).await {
+            self.doors.leases.do_send(lease_keeper::FromPeer { from: self.from, what, slot });
+        }
+    }
+
+    async fn place(&self, bytes: usize) -> Option<Slot> {
         let place = async {
             loop {
-                match self.doors.gauge.take_slot_for(what.bytes()) {
+                match self.doors.gauge.take_slot_for(bytes) {
                     Ok(slot) => return slot,
                     Err(_) => sleep(PLACE_PAUSE).await,
                 }
             }
         };
-        if let Ok(slot) = timeout(PLACE_PATIENCE, place).await {
-            self.hand_over(what, slot);
-        }
+        timeout(PLACE_PATIENCE, place).await.ok()
     }
 
     fn hand_over(&self, what: Incoming, slot: Slot) {

@@ -76,7 +76,11 @@ fn push_node(out: &mut Vec<u8>, node: &V2Node, now: UnixNanos) {
             children = below.as_deref().unwrap_or_default();
         }
     }
-    if let Some(expires) = node.expires {
+    if let Some(mut expires) = node.expires {
+        if let Some(ttl) = node.kept_alive.filter(|_| expires <= now) {
+            let end = now.0.saturating_add(ttl.saturating_mul(1_000_000_000));
+            expires = UnixNanos(end.min(i64::MAX as u64)); // the year 2262: for ever
+        }
         out.extend_from_slice(br#","expiration":""#);
         push_time(out, expires);
         out.push(b'"');
@@ -144,7 +148,14 @@ mod tests {
 
     fn root(children: Option<Vec<V2Node>>) -> V2Node {
         let (modified, created) = (Revision(0), Revision(0));
-        V2Node { key: Bytes::new(), kind: V2Kind::Dir(children), expires: None, modified, created }
+        V2Node {
+            key: Bytes::new(),
+            kind: V2Kind::Dir(children),
+            expires: None,
+            kept_alive: None,
+            modified,
+            created,
+        }
     }
 
     #[test]

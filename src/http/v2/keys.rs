@@ -4,7 +4,6 @@ use std::{borrow::Cow, sync::Arc};
 
 use actix_http::{Method, Payload, Request, StatusCode, header};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use super::{
     consensus::{propose, read_index},
@@ -19,6 +18,7 @@ use crate::{
     http::{
         Doors,
         answer::{self, Answer},
+        aside::aside,
         body::{self, BodyError},
         path::{COMPONENTS_MAX, is_too_deep},
         quota,
@@ -253,22 +253,6 @@ async fn read_aside(doors: Arc<Doors>, key: Bytes, recursive: bool) -> Answer {
     }
 }
 
-/// At most so many large directories are read at once: a flood of them must leave the actors, the log
-/// and everyone else's requests their share of the machine. More wait, and go when their client goes.
-const ASIDE_MAX: usize = 4;
-static ASIDE: Semaphore = Semaphore::const_new(ASIDE_MAX);
-
-/// Does `work` on a thread of its own; none if the runtime ends before.
-async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
-    let turn = ASIDE.acquire().await.ok()?;
-    let working = tokio::task::spawn_blocking(move || {
-        let result = work();
-        drop(turn); // not before: the work goes on when nobody waits for it any more
-        result
-    });
-    working.await.ok()
-}
-
 fn got(doors: &Doors, revision: Revision, body: Result<Vec<u8>, V2StoreError>) -> Answer {
     doors.stats.gets.count(body.is_ok());
     match body {
@@ -368,26 +352,4 @@ fn written(doors: &Doors, record: &RevisionRecord, no_value_on_success: bool) ->
     let mut answer = answer::json(status, body);
     set_indexes(&mut answer, doors, record.revision.0);
     count(doors, Door::Write, answer)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    #[actix::test]
-    async fn a_flood_of_large_reads_takes_few_threads() {
-        static NOW: AtomicUsize = AtomicUsize::new(0);
-        static MOST: AtomicUsize = AtomicUsize::new(0);
-        let work = || {
-            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            (0..1000).for_each(|_| std::thread::yield_now());
-            NOW.fetch_sub(1, Ordering::SeqCst);
-        };
-        let flood = (0..100).map(|_| aside(work));
-        let done = futures_util::future::join_all(flood).await;
-        assert!(done.iter().all(Option::is_some));
-        assert!(MOST.load(Ordering::SeqCst) <= ASIDE_MAX);
-    }
 }

@@ -1,7 +1,6 @@
 //! From etcd's messages to commands, and from what came of them to answers.
 
 use super::{
-    Services,
     error::{Code, RpcError},
     pb::{
         KeyValue,
@@ -129,14 +128,8 @@ pub fn range_response(header: Option<ResponseHeader>, answer: RangeAnswer) -> Ra
     }
 }
 
-impl Services {
-    /// What a transaction gave.
-    pub(super) fn txn_response(&self, revision: Revision, answer: TxnAnswer) -> TxnResponse {
-        txn_response(self.header(revision), answer)
-    }
-}
-
-fn txn_response(header: Option<ResponseHeader>, answer: TxnAnswer) -> TxnResponse {
+/// What a transaction gave; the header is the caller's.
+pub fn txn_response(header: Option<ResponseHeader>, answer: TxnAnswer) -> TxnResponse {
     TxnResponse {
         header,
         succeeded: answer.succeeded,

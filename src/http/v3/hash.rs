@@ -122,11 +122,14 @@ mod tests {
         V3Op::Txn(V3Txn { success, ..V3Txn::default() })
     }
 
+    /// Of what revisions, and which hashes.
+    type Hashed = &'static [(i64, u32)];
+
     /// The values are those that etcd 3.4.23 and 3.5.1 gave for this history.
     #[test]
     fn the_value_is_etcds() {
         let op_put = |key: &str, value: &str| V3RequestOp::Put(put(key, value, 0));
-        let hashes: [(Vec<V3Op>, &[(i64, u32)]); 9] = [
+        let hashes: [(Vec<V3Op>, Hashed); 9] = [
             (vec![V3Op::LeaseGrant { id: LeaseId(77), ttl: 600 }], &[(0, 1_084_519_789)]),
             (
                 vec![

@@ -1,18 +1,21 @@
 //! The KV service. A read looks at published state; one that must be linearizable first waits for a read
 //! index. What writes goes through the log.
 
+use std::sync::Arc;
+
 use prost::Message as _;
 
 use super::{
-    Answers, Caller, Services, check,
-    convert::{self, range_response},
-    error::{REQUEST_TOO_LARGE, RpcError, UNIMPLEMENTED},
+    Caller, Services, check,
+    convert::{self, range_response, txn_response},
+    error::{CORRUPT, REQUEST_TOO_LARGE, RpcError},
+    long,
     pb::{
         KeyValue,
         etcdserverpb::{
             CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
-            PutRequest, PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest,
-            TxnResponse,
+            PutRequest, PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
+            request_op::Request,
         },
     },
 };
@@ -39,19 +42,12 @@ impl Services {
         self.admit_range(caller, &query)?;
         if !serializable {
             self.read_index().await?;
+            self.admit_range(caller, &query)?; // rights may have changed meanwhile
         }
-        let answer = self.look(move |state| v3::range(state, &query)).await?;
-        Ok(range_response(self.header(answer.revision), answer))
-    }
-
-    /// Looks keys up, and sends them bit by bit.
-    pub async fn range_stream(
-        &self,
-        caller: &Caller,
-        request: RangeRequest,
-    ) -> Result<Answers<RangeStreamResponse>, RpcError> {
-        _ = (caller, request);
-        Err(UNIMPLEMENTED)
+        let state = self.state()?;
+        let (work, header) = (v3::work(&state, &query), self.header(state.revision));
+        let look = move || Ok(range_response(header, v3::range(&state, &query)?));
+        long::look(work, look).await
     }
 
     /// Writes a key.
@@ -87,18 +83,24 @@ impl Services {
     pub async fn txn(&self, caller: &Caller, request: TxnRequest) -> Result<TxnResponse, RpcError> {
         check::txn(&request, self.doors.settings.max_txn_ops)?;
         self.doors.metrics.mvcc_txns.inc();
-        self.check_size(request.encoded_len())?;
+        let size = request.encoded_len();
+        let serializable = is_serializable(&request);
         let txn = convert::txn(request)?;
         if v3::writes(&txn) {
+            self.check_size(size)?;
             let (revision, answer) = self.change(caller, V3Op::Txn(txn)).await?;
             let V3Answer::Txn(answer) = answer else { unreachable!("the answer to a transaction") };
-            return Ok(self.txn_response(revision, answer));
+            return Ok(txn_response(self.header(revision), answer));
         }
         self.admit_txn(caller, &txn)?;
-        self.read_index().await?;
-        let (revision, answer) =
-            self.look(move |state| Ok((state.revision, v3::read_txn(state, &txn)?))).await?;
-        Ok(self.txn_response(revision, answer))
+        if !serializable {
+            self.read_index().await?;
+            self.admit_txn(caller, &txn)?; // rights may have changed meanwhile
+        }
+        let state = self.state()?;
+        let (work, header) = (v3::read_work(&state, &txn), self.header(state.revision));
+        let look = move || Ok(txn_response(header, v3::read_txn(&state, &txn)?));
+        long::look(work, look).await
     }
 
     /// Forgets history.
@@ -112,20 +114,23 @@ impl Services {
         Ok(CompactionResponse { header: self.header(revision) })
     }
 
-    /// Looks at the published state. What may take long is done on a thread aside.
-    pub(super) async fn look<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&State) -> Result<T, v3::V3Error> + Send + 'static,
-    ) -> Result<T, RpcError> {
+    /// The published state, unless this member's data was found to differ from the others'.
+    pub(super) fn state(&self) -> Result<Arc<State>, RpcError> {
         let state = self.doors.published.state.load_full();
-        if is_corrupt(&self.doors, &state) {
-            return Err(v3::V3Error::Corrupt.into());
-        }
-        Ok(look(&state)?)
+        if is_corrupt(&self.doors, &state) { Err(CORRUPT) } else { Ok(state) }
     }
 
     /// `--max-request-bytes`.
     fn check_size(&self, bytes: usize) -> Result<(), RpcError> {
         if bytes > self.doors.settings.max_request_bytes { Err(REQUEST_TOO_LARGE) } else { Ok(()) }
     }
+}
+
+/// Whether a transaction that only reads may be answered with what this member knows: if all of its
+/// ranges may.
+fn is_serializable(request: &TxnRequest) -> bool {
+    request.success.iter().chain(&request.failure).all(|op| match &op.request {
+        Some(Request::RequestRange(range)) => range.serializable,
+        _ => false,
+    })
 }

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Answers, Caller, Requests, Services, error::RpcError};
+use super::{Answers, Caller, Requests, Services, error::RpcError, long};
 
 /// How messages are written.
-pub trait Codec: Copy + 'static {
+pub trait Codec: Copy + Send + 'static {
     /// Reads one.
     fn decode<M: prost::Message + Default + DeserializeOwned>(
         self,
@@ -57,7 +57,7 @@ macro_rules! unary {
                     $(Unary::$name => {
                         let request = codec.decode(request)?;
                         let calling = Box::pin(services.$call(caller, request));
-                        Ok(codec.encode(&calling.await?))
+                        long::encode(codec, calling.await?).await
                     })*
                 }
             }

@@ -29,34 +29,14 @@ mod check;
 mod cluster;
 mod consensus;
 mod convert;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod election;
 pub mod error;
 mod hash;
 #[allow(clippy::unused_async, reason = "what takes long is to be done aside")]
 mod kv;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod lease;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod lock;
+mod long;
 #[allow(
     missing_docs,
     clippy::unused_async,
@@ -67,13 +47,8 @@ mod lock;
 mod maintenance;
 pub mod methods;
 pub mod pb;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
+mod range_stream;
+mod session;
 mod watch;
 
 /// The RPCs. Cheap to clone.
@@ -117,7 +92,6 @@ impl Services {
     }
 
     /// The header of an answer as of now.
-    #[allow(dead_code, reason = "for the services to come")]
     fn header_now(&self) -> Option<ResponseHeader> {
         self.header(self.doors.published.state.load().revision)
     }

@@ -1,5 +1,5 @@
 //! The messages of the v3 API: Rust made of the files in proto/ by the build, with their Protobuf and
-//! JSON forms. [`KeyValue`] alone is written by hand.
+//! JSON forms. [`KeyValue`] and [`Event`] are written by hand.
 
 #![allow(
     missing_docs,
@@ -8,17 +8,15 @@
     reason = "made by the build; the documentation is in proto/"
 )]
 
+mod event;
 mod key_value;
 
-pub use key_value::{KeyValue, Loose};
+pub use event::{Event, LooseEvent};
+pub use key_value::{Fields, KeyValue, Loose};
 
 include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 
 mod json {
-    mod mvccpb {
-        use super::super::mvccpb::*;
-        include!(concat!(env!("OUT_DIR"), "/mvccpb.serde.rs"));
-    }
     mod authpb {
         use super::super::authpb::*;
         include!(concat!(env!("OUT_DIR"), "/authpb.serde.rs"));

@@ -32,7 +32,8 @@ pub struct KeyHead {
     pub version: u64,
     /// The lease it dies with; 0 is none.
     pub lease: LeaseId,
-    /// For a lease made by v2: when it ends by the proposer's wall clock; 0 is never.
+    /// When the lease ends, as the proposer's wall clock told it when this was written; 0 is never. Of a
+    /// v3 lease that is kept alive it is only a guess.
     pub expires: UnixNanos,
 }
 

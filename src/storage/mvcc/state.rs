@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{
     membership::{Member, Membership},
-    record::{Attached, DirRecord, KeyRecord, LeaseRecord, RevisionRecord},
-    watch::{Part, Seen, SharedEvent, WatchPattern},
+    record::{Attached, DirRecord, KeyRecord, LeaseHolder, LeaseRecord, RevisionRecord},
+    watch::{Part, Seen, SharedEvent, WatchPattern, bounds_below, is_tree_key},
 };
 use crate::{
     command::AlarmKind,
@@ -113,6 +113,20 @@ impl State {
         let from = Attached { lease, key: Bytes::new() };
         let attached = self.attached.range(Bound::Included(&from), Bound::Unbounded);
         attached.take_while(move |attached| attached.lease == lease).map(|attached| &attached.key)
+    }
+
+    /// The keys that go when `lease` ends, ascending.
+    pub fn keys_that_end_with(&self, lease: &LeaseRecord) -> Vec<Bytes> {
+        match &lease.holder {
+            LeaseHolder::Keys => self.keys_of_lease(lease.id).cloned().collect(),
+            LeaseHolder::Key(key) => vec![key.clone()],
+            LeaseHolder::Dir(path) => {
+                let (from, to) = bounds_below(path);
+                let below = self.keys.range(Bound::Included(&from), Bound::Excluded(&to));
+                let in_tree = below.filter(|record| is_tree_key(record.key()));
+                in_tree.map(|record| Bytes::copy_from_slice(record.key())).collect()
+            }
+        }
     }
 
     /// A record goes, or is replaced: a v2 lease ends with it, a v3 lease only lets it go. Returns the

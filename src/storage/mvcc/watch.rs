@@ -52,6 +52,23 @@ impl SharedEvent {
     }
 }
 
+/// A revision on its way to watchers of ranges of keys: shared by all of them, and dressed at most once.
+#[derive(Debug)]
+pub struct SharedRecord {
+    /// The revision.
+    pub record: Arc<RevisionRecord>,
+    /// Its changes as v3 tells them, without and with what was there before, filled in by the first
+    /// door that sends them.
+    pub v3_events: [OnceLock<Vec<Bytes>>; 2],
+}
+
+impl SharedRecord {
+    /// Not dressed yet.
+    pub fn new(record: Arc<RevisionRecord>) -> Arc<SharedRecord> {
+        Arc::new(SharedRecord { record, v3_events: Default::default() })
+    }
+}
+
 impl RevisionRecord {
     /// The v2 events of this revision: the directory's alone, or one for each key. Keys without a place
     /// in the tree (see [`is_tree_key`]) have none.

@@ -13,6 +13,7 @@
 //! | `clone`, `len` | O(1) |
 //! | `get`, `last_before`, `last_at_or_before`, `first`, `last` | O(log n), no allocation |
 //! | `range`, `iter`, `from` | O(log n), then O(1) for each item, no allocation |
+//! | `count` of a range | O(B log n), no allocation |
 //! | `insert`, `remove` | O(log n) to find, O(B log n) to copy what is shared |
 //! | `prune_below` of k items | O(k + log n) |
 //! | `from_sorted` | O(n) |
@@ -169,6 +170,11 @@ impl<T: Item> Tree<T> {
     /// The items between two bounds: none if the end comes before the start.
     pub fn range(&self, start: Bound<&T::Key>, end: Bound<&T::Key>) -> Iter<'_, T> {
         Iter::new(&self.root, start, end)
+    }
+
+    /// How many items there are between two bounds, without looking at each.
+    pub fn count(&self, start: Bound<&T::Key>, end: Bound<&T::Key>) -> usize {
+        self.root.items_until(end).saturating_sub(self.root.items_before(start))
     }
 
     /// Puts an item under its key, and returns the one that was there.

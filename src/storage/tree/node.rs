@@ -38,6 +38,8 @@ pub(super) struct Inner<T: Item> {
     /// no reason to touch the count of every separator too.
     pub(super) separators: Arc<Separators<T>>,
     pub(super) children: Children<T>,
+    /// How many items there are below: so that a range can be counted without a walk over it.
+    pub(super) items: usize,
 }
 
 /// What became of an item that was inserted below a node.
@@ -60,7 +62,8 @@ impl<T: Item> Clone for Node<T> {
 
 impl<T: Item> Clone for Inner<T> {
     fn clone(&self) -> Self {
-        Self { separators: Arc::clone(&self.separators), children: self.children.clone() }
+        let (separators, children) = (Arc::clone(&self.separators), self.children.clone());
+        Self { separators, children, items: self.items }
     }
 }
 
@@ -76,6 +79,14 @@ impl<T: Item> Node<T> {
         match self {
             Node::Leaf(items) => items.len(),
             Node::Inner(inner) => inner.children.len(),
+        }
+    }
+
+    /// Items in it and below it.
+    pub(super) fn items(&self) -> usize {
+        match self {
+            Node::Leaf(items) => items.len(),
+            Node::Inner(inner) => inner.items,
         }
     }
 
@@ -139,6 +150,36 @@ impl<T: Item> Node<T> {
         }
     }
 
+    /// How many items a range that starts so leaves out at its start.
+    pub(super) fn items_before(&self, start: Bound<&T::Key>) -> usize {
+        let (mut node, mut before) = (self, 0);
+        loop {
+            match node {
+                Node::Leaf(items) => return before + start_in(items, start),
+                Node::Inner(inner) => {
+                    let at = inner.start_for(start);
+                    before += inner.items_left_of(at);
+                    node = &inner.children[at];
+                }
+            }
+        }
+    }
+
+    /// How many items there are up to where a range that ends so ends.
+    pub(super) fn items_until(&self, end: Bound<&T::Key>) -> usize {
+        let (mut node, mut before) = (self, 0);
+        loop {
+            match node {
+                Node::Leaf(items) => return before + end_in(items, end),
+                Node::Inner(inner) => {
+                    let at = inner.end_for(end);
+                    before += inner.items_left_of(at);
+                    node = &inner.children[at];
+                }
+            }
+        }
+    }
+
     /// `right_edge`: no node of the tree lies to the right of this one.
     pub(super) fn insert(&mut self, item: T, right_edge: bool) -> Inserted<T> {
         match self {
@@ -155,9 +196,14 @@ impl<T: Item> Node<T> {
                 let right_edge = right_edge && at + 1 == inner.children.len();
                 match inner.children[at].insert(item, right_edge) {
                     Inserted::Split(separator, right) => {
+                        inner.items += 1;
                         inner.add_child(at, separator, right, right_edge)
                     }
-                    done => done,
+                    Inserted::Added => {
+                        inner.items += 1;
+                        Inserted::Added
+                    }
+                    replaced @ Inserted::Replaced(_) => replaced,
                 }
             }
         }
@@ -174,6 +220,7 @@ impl<T: Item> Node<T> {
                 let inner = Arc::make_mut(inner);
                 let at = inner.index_for(key);
                 let removed = inner.children[at].remove(key)?;
+                inner.items -= 1;
                 if inner.children[at].len() < inner.children[at].len_min() {
                     inner.mend(at);
                 }
@@ -197,6 +244,7 @@ impl<T: Item> Node<T> {
             }
             Node::Inner(inner) => {
                 let inner = Arc::make_mut(inner);
+                let pruned_before = pruned.len();
                 let mut emptied = 0;
                 while emptied < inner.children.len()
                     && pruned.len() < max
@@ -213,6 +261,7 @@ impl<T: Item> Node<T> {
                     let separators = Arc::make_mut(&mut inner.separators);
                     separators.drain(..emptied.min(separators.len()));
                 }
+                inner.items -= pruned.len() - pruned_before;
             }
         }
     }
@@ -235,9 +284,18 @@ impl<T: Item> Inner<T> {
         separators: impl IntoIterator<Item = T::Separator>,
         children: impl IntoIterator<Item = Node<T>>,
     ) -> Self {
-        Self {
-            separators: Arc::new(separators.into_iter().collect()),
-            children: children.into_iter().collect(),
+        let children: Children<T> = children.into_iter().collect();
+        let items = children.iter().map(Node::items).sum();
+        Self { separators: Arc::new(separators.into_iter().collect()), children, items }
+    }
+
+    /// Items below the children that are left of this one: counted on the side where there are fewer.
+    fn items_left_of(&self, at: usize) -> usize {
+        let (left, right) = self.children.split_at(at);
+        if left.len() <= right.len() {
+            left.iter().map(Node::items).sum()
+        } else {
+            self.items - right.iter().map(Node::items).sum::<usize>()
         }
     }
 

@@ -84,6 +84,7 @@ fn check_node<T: Item>(
                 let high = if last { high } else { Some(key_at(at)) };
                 count += check_node(child, low, high, right_edge && last, depth + 1, leaf_depths);
             }
+            assert_eq!(inner.items, count, "an inner node knows what is below it");
             count
         }
     }
@@ -239,6 +240,8 @@ proptest! {
             let expected = model_range(&model, start.as_ref(), end.as_ref());
             let range = || tree.range(start.as_ref(), end.as_ref());
             prop_assert!(range().eq(&expected), "{:?} {:?}", start, end);
+            let count = tree.count(start.as_ref(), end.as_ref());
+            prop_assert_eq!(count, expected.len(), "{:?} {:?}", start, end);
             prop_assert!(range().rev().eq(expected.iter().rev()), "{:?} {:?}", start, end);
             // Both ends in turn, until nothing is left for either; and then still nothing.
             let (mut ours, mut theirs) = (range(), expected.iter());

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
+use super::write::is_v2_lease;
 use crate::{
     storage::mvcc::{
+        State,
         record::{Action, DirBefore, DirRecord, KeyRecord, RevisionRecord},
         watch::Part,
     },
@@ -19,6 +21,10 @@ pub struct V2Node {
     pub kind: V2Kind,
     /// When it ends; none for a permanent one.
     pub expires: Option<UnixNanos>,
+    /// For a key on a v3 lease, as it is now: the TTL in seconds. An end that has passed was put off by
+    /// those who keep the lease alive, by how much only the leader knows: it is shown as if that had just
+    /// been done.
+    pub kept_alive: Option<u64>,
     /// `modifiedIndex`; 0 for the root.
     pub modified: Revision,
     /// `createdIndex`; 0 for the root.
@@ -66,6 +72,7 @@ impl V2Event {
                         key: change.path.clone(),
                         kind: V2Kind::Dir(None),
                         expires: None,
+                        kept_alive: None,
                         modified: record.revision,
                         created: prev.as_ref().map_or(record.revision, |node| node.created),
                     },
@@ -74,13 +81,14 @@ impl V2Event {
             }
             Part::Change(at) => {
                 let change = &record.changes[at];
-                let prev = change.before.as_ref().map(V2Node::file);
+                let prev = change.before.as_ref().map(|before| V2Node::before(before, record.time));
                 let node = match (&change.after, &change.before) {
                     (Some(after), _) => V2Node::file(after),
                     (None, before) => V2Node {
                         key: Bytes::copy_from_slice(change.key()),
                         kind: V2Kind::Gone,
                         expires: None,
+                        kept_alive: None,
                         modified: record.revision,
                         created: before.as_ref().map_or(record.revision, |b| b.create_revision),
                     },
@@ -113,9 +121,29 @@ impl V2Node {
             key: Bytes::copy_from_slice(record.key()),
             kind: V2Kind::File(record.clone()),
             expires: Some(record.expires).filter(|at| at.0 != 0),
+            kept_alive: None,
             modified: record.mod_revision,
             created: record.create_revision,
         }
+    }
+
+    /// A file as it is in `state`.
+    pub(super) fn current(state: &State, record: &KeyRecord) -> V2Node {
+        let mut node = V2Node::file(record);
+        if record.lease.0 != 0
+            && let Some(lease) = state.lease(record.lease).filter(|lease| lease.is_v3())
+        {
+            (node.expires, node.kept_alive) = (Some(lease.expires), Some(lease.ttl));
+        }
+        node
+    }
+
+    /// A file as it was before an event at `time`. How far a v3 lease was put off is not known any more:
+    /// where its end as known has passed, none is shown.
+    fn before(record: &KeyRecord, time: UnixNanos) -> V2Node {
+        let node = V2Node::file(record);
+        let has_v2_lease = is_v2_lease(record.lease, record.mod_revision);
+        V2Node { expires: node.expires.filter(|&end| has_v2_lease || end > time), ..node }
     }
 
     /// A directory without its children.
@@ -124,6 +152,7 @@ impl V2Node {
             key: record.path.clone(),
             kind: V2Kind::Dir(None),
             expires: Some(record.expires).filter(|at| at.0 != 0),
+            kept_alive: None,
             modified: record.mod_revision,
             created: record.create_revision,
         }

@@ -18,7 +18,7 @@ use crate::{
 /// with all that is visible below them; children are in byte order of their keys.
 pub fn get(state: &State, path: &[u8], recursive: bool) -> Result<V2Node, V2StoreError> {
     if let Some(file) = state.key(path) {
-        return Ok(V2Node::file(file));
+        return Ok(V2Node::current(state, file));
     }
     let mut node = dir_node(state, path).ok_or_else(|| missing(state, path))?;
     node.kind = V2Kind::Dir(Some(children(state, path, recursive)));
@@ -53,6 +53,7 @@ pub(super) fn dir_node(state: &State, path: &[u8]) -> Option<V2Node> {
             key: Bytes::new(),
             kind: V2Kind::Dir(None),
             expires: None,
+            kept_alive: None,
             modified: Revision(0),
             created: Revision(0),
         });
@@ -118,7 +119,8 @@ fn children(state: &State, dir: &[u8], recursive: bool) -> Vec<V2Node> {
                 None => {
                     if !rest.starts_with(b"_") {
                         // Files are taken as they come: no jump is needed after one.
-                        found.insert(Bytes::copy_from_slice(record.key()), V2Node::file(record));
+                        let file = V2Node::current(state, record);
+                        found.insert(Bytes::copy_from_slice(record.key()), file);
                     }
                     None
                 }

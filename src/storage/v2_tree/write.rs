@@ -20,6 +20,17 @@ use crate::{
     types::{LeaseId, Revision, UnixNanos},
 };
 
+/// Leases of v2 TTLs are numbered from here by revision; a client's own id may lie in the way.
+const FIRST_V2_LEASE: i64 = 1 << 62;
+
+/// Whether a key whose last write made this revision has a lease of v2's: by its number, for the lease
+/// may be gone. (An id that a client chose so would be taken for one.)
+pub(super) fn is_v2_lease(lease: LeaseId, modified: Revision) -> bool {
+    const IN_THE_WAY_MAX: i64 = 1 << 10;
+    let last = FIRST_V2_LEASE.saturating_add(modified.0 as i64).saturating_add(IN_THE_WAY_MAX);
+    (FIRST_V2_LEASE..=last).contains(&lease.0)
+}
+
 /// One write in progress: the state that it changes and what comes of it.
 pub struct Writer<'a> {
     state: &'a mut State,
@@ -372,8 +383,6 @@ impl<'a> Writer<'a> {
         ttl: Option<u64>,
         holder: impl FnOnce() -> LeaseHolder,
     ) -> (LeaseId, UnixNanos) {
-        /// Leases of v2 TTLs are numbered from here by revision; a client's own id may lie in the way.
-        const FIRST_V2_LEASE: i64 = 1 << 62;
         let Some(ttl) = ttl else { return (LeaseId(0), UnixNanos(0)) };
         let mut id = LeaseId(FIRST_V2_LEASE + self.state.revision.next().0 as i64);
         while self.state.leases.contains(&id) {

@@ -110,8 +110,10 @@ impl<'a> Writer<'a> {
                 }
                 V3Answer::Done
             }
-            V3Op::LeaseCheckpoint { leases } => {
-                lease::checkpoint(self, leases);
+            V3Op::LeaseCheckpoint { leases, term: found_in } => {
+                if *found_in == term {
+                    lease::checkpoint(self, leases);
+                }
                 V3Answer::Done
             }
             V3Op::Auth(_) => V3Answer::Done,
@@ -163,7 +165,7 @@ impl<'a> Writer<'a> {
         } else {
             self.detach(before.as_ref());
             if let Some(lease) = self.state.lease(put.lease) {
-                head.expires = lease.expires;
+                head.expires = lease::shown_end(lease, self.time);
                 let key = Bytes::copy_from_slice(&put.key); // not a part of a whole request
                 self.state.attached.insert(Attached { lease: put.lease, key });
             }
@@ -261,3 +263,7 @@ pub(super) fn check_put(state: &State, put: &V3Put) -> Result<(), V3Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

@@ -45,13 +45,13 @@ pub(super) fn expire(writer: &mut Writer<'_>, leases: &[LeaseId]) {
     }
 }
 
-/// Notes how much leases have left.
+/// Notes how much leases have left. One that has all of its TTL needs no note.
 pub(super) fn checkpoint(writer: &mut Writer<'_>, leases: &[(LeaseId, u64)]) {
     let time = writer.time;
     for &(id, remaining) in leases {
         let Some(lease) = writer.state().lease(id).filter(|lease| lease.is_v3()) else { continue };
         let lease = LeaseRecord {
-            remaining: Some(remaining),
+            remaining: Some(remaining).filter(|&remaining| remaining < lease.ttl),
             expires: end_of(time, remaining),
             ..LeaseRecord::clone(lease)
         };
@@ -73,6 +73,13 @@ fn end(writer: &mut Writer<'_>, id: LeaseId) -> bool {
     writer.leases.push(LeaseChange::Revoked(id));
     writer.commit_as(Action::Expire);
     true
+}
+
+/// When a lease ends, as the v2 view of a key tells it at `time`. Where that lies in the past by the
+/// record, the lease was kept alive since, of which only the leader's clock knows how late: then it is
+/// told as if that had just been done.
+pub(super) fn shown_end(lease: &LeaseRecord, time: UnixNanos) -> UnixNanos {
+    if lease.expires > time { lease.expires } else { end_of(time, lease.ttl) }
 }
 
 fn end_of(time: UnixNanos, ttl: u64) -> UnixNanos {

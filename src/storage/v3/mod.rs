@@ -8,10 +8,13 @@ mod lease;
 mod past;
 mod range;
 mod revisions;
+#[cfg(test)]
+mod scene;
 mod txn;
 
 pub use apply::{Changed, V3Answer, V3Applied, apply};
 pub use error::{AuthError, V3Error};
-pub use range::{RangeAnswer, range};
+pub use past::{View, revision_of};
+pub use range::{RangeAnswer, filters, in_key_order, limit_of, range, work};
 pub use revisions::{Revised, revisions};
-pub use txn::{OpAnswer, TxnAnswer, read_txn, writes};
+pub use txn::{OpAnswer, TxnAnswer, read_txn, read_work, writes};

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::{
     V3Error,
-    past::{revision_of, visit},
+    past::{View, revision_of},
 };
 use crate::{
     command::{SortOrder, SortTarget, V3Range},
@@ -29,36 +29,78 @@ pub struct RangeAnswer {
 
 /// Looks `query` up in `state`.
 pub fn range(state: &State, query: &V3Range) -> Result<RangeAnswer, V3Error> {
-    let at = revision_of(state, query.revision)?;
+    let view = View::new(state, &query.keys, revision_of(state, query.revision)?);
     let mut answer = RangeAnswer {
         revision: state.revision,
         keys_only: query.keys_only,
+        count: view.count(state) as u64,
         ..RangeAnswer::default()
     };
     if query.count_only {
-        visit(state, &query.keys, at, |_| answer.count += 1);
         return Ok(answer);
     }
-    let limit = if query.limit <= 0 { usize::MAX } else { query.limit as usize };
-    let sorted = query.sort_order != SortOrder::None || query.sort_target != SortTarget::Key;
+    let limit = limit_of(query);
+    let passing = |record: &&KeyRecord| passes(query, record);
     // In key order the first `limit` are those that are wanted, and one more tells that there are more.
-    let plain =
-        !sorted || (query.sort_order == SortOrder::Ascend && query.sort_target == SortTarget::Key);
-    let keep = if plain { limit.saturating_add(1) } else { usize::MAX };
-    let keys = &mut answer.keys;
-    let count = &mut answer.count;
-    visit(state, &query.keys, at, |record| {
-        *count += 1;
-        if keys.len() < keep && passes(query, record) {
-            keys.push(record.clone());
+    let enough = limit.saturating_add(1);
+    let by_key_down =
+        query.sort_order == SortOrder::Descend && query.sort_target == SortTarget::Key;
+    if let Some(keys) = view.descending(state).filter(|_| by_key_down) {
+        answer.keys = keys.filter(passing).take(enough).cloned().collect();
+    } else {
+        // With a target and no order, etcd too takes the first by key, and sorts only them.
+        let ends_early = is_ascending(query) || in_key_order(query) && !filters(query);
+        let enough = if ends_early { enough } else { usize::MAX };
+        answer.keys = view.iter(state, None).filter(passing).take(enough).cloned().collect();
+        if !is_ascending(query) {
+            sort(&mut answer.keys, query.sort_order, query.sort_target);
         }
-    });
-    if !plain {
-        sort(keys, query.sort_order, query.sort_target);
     }
-    answer.more = keys.len() > limit;
-    keys.truncate(limit);
+    answer.more = answer.keys.len() > limit;
+    answer.keys.truncate(limit);
     Ok(answer)
+}
+
+/// How much work a range is, roughly: keys and revisions to look at.
+pub fn work(state: &State, query: &V3Range) -> usize {
+    let past = if query.revision <= 0 {
+        0
+    } else {
+        state.revision.0.saturating_sub(query.revision as u64) as usize
+    };
+    let walked = match query.keys.bounds() {
+        None => 0,
+        Some(_) if query.count_only || query.keys.is_one() => 1,
+        Some((from, to)) => {
+            let count = state.keys.count(from, to);
+            let by_key =
+                query.sort_target == SortTarget::Key || query.sort_order == SortOrder::None;
+            if by_key && !filters(query) { count.min(limit_of(query)) } else { count }
+        }
+    };
+    walked.saturating_add(past)
+}
+
+/// At most so many keys.
+pub fn limit_of(query: &V3Range) -> usize {
+    if query.limit <= 0 { usize::MAX } else { query.limit as usize }
+}
+
+/// Whether etcd takes the order of keys for the wanted one, and lets the limit end its walk.
+pub fn in_key_order(query: &V3Range) -> bool {
+    query.sort_order == SortOrder::None || is_ascending(query)
+}
+
+fn is_ascending(query: &V3Range) -> bool {
+    query.sort_target == SortTarget::Key && query.sort_order != SortOrder::Descend
+}
+
+/// Whether keys are selected by their revisions.
+pub fn filters(query: &V3Range) -> bool {
+    query.min_mod_revision != 0
+        || query.max_mod_revision != 0
+        || query.min_create_revision != 0
+        || query.max_create_revision != 0
 }
 
 fn passes(query: &V3Range, record: &KeyRecord) -> bool {
@@ -86,3 +128,7 @@ fn sort(keys: &mut [KeyRecord], order: SortOrder, target: SortTarget) {
         keys.sort_by(compare);
     }
 }
+
+#[cfg(test)]
+#[path = "range_tests.rs"]
+mod tests;

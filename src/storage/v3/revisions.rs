@@ -1,7 +1,7 @@
 //! The keyspace as etcd's table of revisions has it: one row for each version of a key and each deletion
 //! that compaction has left, by revision and place in it. Its hash tells members apart.
 
-use super::{V3Error, past};
+use super::{V3Error, View, past};
 use crate::{
     command::KeyRange,
     storage::mvcc::{State, record::KeyRecord},
@@ -52,14 +52,14 @@ fn compacted_rows(state: &State, at: Revision) -> Vec<KeyRecord> {
     let all = KeyRange { key: "".into(), range_end: "\0".into() };
     let mut any = false;
     let mut rows = Vec::new();
-    past::visit(state, &all, at, |record| {
+    for record in View::new(state, &all, at).iter(state, None) {
         any = true;
         if record.mod_revision <= state.compacted {
             rows.push(record.clone());
         }
-    });
+    }
     if !any && state.compacted.0 > 0 {
-        past::visit(state, &all, state.compacted, |record| rows.push(record.clone()));
+        rows.extend(View::new(state, &all, state.compacted).iter(state, None).cloned());
     }
     rows.sort_unstable_by_key(|record| (record.mod_revision, record.sub()));
     rows
@@ -67,6 +67,8 @@ fn compacted_rows(state: &State, at: Revision) -> Vec<KeyRecord> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::{
         command::{V3Command, V3DeleteRange, V3Op, V3Put, V3RequestOp, V3Txn},
@@ -83,7 +85,7 @@ mod tests {
         let at = revisions(state, revision, |row| {
             let key = row.record.key().escape_ascii();
             let deleted = if row.deleted { "-" } else { "" };
-            rows += &format!("{}.{}{deleted}{key} ", row.revision, row.sub);
+            _ = write!(rows, "{}.{}{deleted}{key} ", row.revision, row.sub);
         });
         at.map_or_else(|error| error.to_string(), |at| format!("{rows}@{at}"))
     }

@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 use super::{
     RangeAnswer, V3Error,
     apply::Writer,
-    past::{revision_of, visit},
-    range::range,
+    past::{View, revision_of},
+    range::{self, range},
 };
 use crate::{
     command::{
@@ -88,8 +88,8 @@ impl<'a> Branch<'a> {
     /// Whether it can be carried out whole: looked at before anything is changed.
     fn check(&self, state: &State) -> Result<(), V3Error> {
         self.ops.iter().try_for_each(|step| match step {
-            Step::Range(query) => revision_of(state, query.revision).map(drop),
-            Step::Put(put) => super::apply::check_put(state, put).map(drop),
+            Step::Range(query) => check_range(state, query),
+            Step::Put(put) => super::apply::check_put(state, put),
             Step::DeleteRange(_) => Ok(()),
             Step::Txn(inner) => inner.check(state),
         })
@@ -107,7 +107,9 @@ impl<'a> Branch<'a> {
 
 /// A transaction that only reads.
 pub fn read_txn(state: &State, txn: &V3Txn) -> Result<TxnAnswer, V3Error> {
-    read(state, &Branch::taken(state, txn))
+    let branch = Branch::taken(state, txn);
+    branch.check(state)?;
+    read(state, &branch)
 }
 
 fn read(state: &State, branch: &Branch<'_>) -> Result<TxnAnswer, V3Error> {
@@ -156,15 +158,39 @@ fn write(
     Ok(TxnAnswer { succeeded: branch.succeeded, responses })
 }
 
+/// Whether a range can be answered. Here, other than in a range by itself, etcd compares also a negative
+/// revision with the compacted one.
+fn check_range(state: &State, query: &V3Range) -> Result<(), V3Error> {
+    let first = if state.compacted == Revision(0) { -1 } else { state.compacted.0 as i64 };
+    if query.revision < 0 && query.revision < first {
+        return Err(V3Error::Compacted);
+    }
+    revision_of(state, query.revision).map(drop)
+}
+
+/// How much work a transaction that only reads is, roughly: keys and revisions to look at.
+pub fn read_work(state: &State, txn: &V3Txn) -> usize {
+    let compares = txn.compare.iter().map(|compare| match compare.keys.bounds() {
+        Some((from, to)) if !compare.keys.is_one() => state.keys.count(from, to),
+        _ => 1,
+    });
+    let ops = txn.success.iter().chain(&txn.failure).map(|op| match op {
+        V3RequestOp::Range(query) => range::work(state, query),
+        V3RequestOp::Txn(inner) => read_work(state, inner),
+        V3RequestOp::Put(_) | V3RequestOp::DeleteRange(_) => 1,
+    });
+    compares.chain(ops).fold(0, usize::saturating_add)
+}
+
 /// Whether all keys of the range compare. A range without keys is like one key that does not exist:
 /// its numbers are 0, and no value compares with it, not even as unequal.
 fn holds(state: &State, compare: &V3Compare) -> bool {
-    let (mut all, mut any) = (true, false);
-    visit(state, &compare.keys, state.revision, |record| {
-        any = true;
-        all = all && compares(Some(record), compare);
-    });
-    if any { all } else { compares(None, compare) }
+    let view = View::new(state, &compare.keys, state.revision);
+    let mut keys = view.iter(state, None).peekable();
+    if keys.peek().is_none() {
+        return compares(None, compare);
+    }
+    keys.all(|record| compares(Some(record), compare))
 }
 
 fn compares(record: Option<&KeyRecord>, compare: &V3Compare) -> bool {
@@ -186,3 +212,7 @@ fn compares(record: Option<&KeyRecord>, compare: &V3Compare) -> bool {
         CompareResult::NotEqual => ordering != Ordering::Equal,
     }
 }
+
+#[cfg(test)]
+#[path = "txn_tests.rs"]
+mod tests;

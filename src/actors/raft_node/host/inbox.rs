@@ -116,6 +116,25 @@ impl Handler<SnapshotTaken> for RaftNode {
     }
 }
 
+/// Something for a peer that is not RaftNode's own: all that peers hear goes by way of its network. May be
+/// lost. Sent by LeaseKeeper, a few in each of its turns.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SendToPeer {
+    /// To whom.
+    pub to: MemberId,
+    /// What.
+    pub what: Outgoing,
+}
+
+impl Handler<SendToPeer> for RaftNode {
+    type Result = ();
+
+    fn handle(&mut self, SendToPeer { to, what }: SendToPeer, _ctx: &mut Self::Context) {
+        self.wiring.network.send(to, what);
+    }
+}
+
 impl Handler<Transfer> for RaftNode {
     type Result = ();
 

@@ -45,17 +45,18 @@ pub struct Loose {
 
 /// The fields, borrowed.
 #[derive(PartialEq, Eq, Hash)]
-struct Fields<'a> {
-    key: &'a [u8],
-    create_revision: i64,
-    mod_revision: i64,
-    version: i64,
-    value: &'a [u8],
-    lease: i64,
+pub struct Fields<'a> {
+    pub key: &'a [u8],
+    pub create_revision: i64,
+    pub mod_revision: i64,
+    pub version: i64,
+    pub value: &'a [u8],
+    pub lease: i64,
 }
 
 impl KeyValue {
-    fn fields(&self) -> Fields<'_> {
+    /// The fields.
+    pub fn fields(&self) -> Fields<'_> {
         let stored = |record: &'_ KeyRecord| {
             let (create, modified) =
                 (record.create_revision.0 as i64, record.mod_revision.0 as i64);

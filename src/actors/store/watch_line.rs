@@ -1,0 +1,147 @@
+//! The line from Store to someone who watches many ranges of keys: one channel for all of its watches,
+//! so that what happened comes in order, and memory is bounded by one capacity.
+//!
+//! When the channel is full, the watches that miss something end, and the line's other end is told
+//! which: it drains what is there, brings each of them up from history, and subscribes again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::IntGauge;
+use tokio::sync::{Notify, mpsc};
+
+use super::SubscriptionId;
+use crate::{
+    actors::mailbox::Question, command::KeyRange, storage::mvcc::watch::SharedRecord,
+    types::Revision,
+};
+
+/// Asks to be told of every revision after `after` that changes one of `keys`. What happened already
+/// since then is told first, if it is not much.
+#[derive(Debug)]
+pub struct SubscribeRange {
+    /// Which keys.
+    pub keys: KeyRange,
+    /// Only later revisions; may lie in the future.
+    pub after: Revision,
+    /// The name under which it is told.
+    pub tag: u64,
+    /// Where to.
+    pub line: Arc<WatchLine>,
+}
+
+impl Question for SubscribeRange {
+    type Answer = Result<SubscriptionId, RangeRefused>;
+}
+
+/// Why there is no subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RangeRefused {
+    /// Too much happened since: it is to be read from history first, if that still knows.
+    #[error("too far behind")]
+    Behind,
+    /// This member's data differs from the others': nothing is told of it.
+    #[error("corrupt cluster")]
+    Corrupt,
+}
+
+/// Asks for a [`Told::Mark`]. A line has at most one on its way, so this needs no slot.
+#[derive(Debug)]
+pub struct Mark(pub Arc<WatchLine>);
+
+impl actix::Message for Mark {
+    type Result = ();
+}
+
+/// What comes over a line.
+#[derive(Debug)]
+pub enum Told {
+    /// A revision that one of the watches is to see.
+    Record {
+        /// Which watch.
+        tag: u64,
+        /// What happened.
+        record: Arc<SharedRecord>,
+        /// Counts it as pending while it is on its way.
+        pending: Pending,
+    },
+    /// All up to this revision has been told.
+    Mark(Revision),
+}
+
+/// Counted while it is there.
+#[derive(Debug)]
+pub struct Pending(IntGauge);
+
+impl Pending {
+    fn new(gauge: &IntGauge) -> Pending {
+        gauge.inc();
+        Pending(gauge.clone())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What did not go through.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Watches that ended, by tag.
+    pub watches: Vec<u64>,
+    /// A mark.
+    pub mark: bool,
+}
+
+/// Store's end of a line, shared with its owner.
+#[derive(Debug)]
+pub struct WatchLine {
+    sender: mpsc::Sender<Told>,
+    missed: Mutex<Missed>,
+    wake: Notify,
+    pending: IntGauge,
+}
+
+impl WatchLine {
+    /// A line on which `capacity` revisions may wait; `pending` counts them.
+    pub fn new(capacity: usize, pending: IntGauge) -> (Arc<WatchLine>, mpsc::Receiver<Told>) {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        let (missed, wake) = (Mutex::default(), Notify::new());
+        (Arc::new(WatchLine { sender, missed, wake, pending }), receiver)
+    }
+
+    /// Tells a watch of a revision; whether that worked.
+    pub(super) fn tell(&self, tag: u64, record: &Arc<SharedRecord>) -> bool {
+        let Ok(permit) = self.sender.try_reserve() else { return false };
+        let pending = Pending::new(&self.pending);
+        permit.send(Told::Record { tag, record: Arc::clone(record), pending });
+        true
+    }
+
+    /// Tells the owner that a watch has ended, after all that it was told.
+    pub(super) fn end(&self, tag: u64) {
+        self.missing(|missed| missed.watches.push(tag));
+    }
+
+    pub(super) fn mark(&self, revision: Revision) {
+        if self.sender.try_send(Told::Mark(revision)).is_err() {
+            self.missing(|missed| missed.mark = true);
+        }
+    }
+
+    fn missing(&self, note: impl FnOnce(&mut Missed)) {
+        note(&mut self.missed.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake.notify_one();
+    }
+
+    /// Takes what did not go through.
+    pub fn take_missed(&self) -> Missed {
+        std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends when something did not go through.
+    pub async fn misses(&self) {
+        self.wake.notified().await;
+    }
+}
