@@ -80,6 +80,9 @@ fn messages_in_pieces() {
     assert_eq!(found.value, value);
 }
 
+/// What is wrong, metadata, path, bytes, and the code and text of the refusal.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, Bytes, u32, &'a str);
+
 /// Each of these is refused with grpc-go's status, and the connection goes on.
 #[test]
 fn badly_put_calls() {
@@ -89,7 +92,6 @@ fn badly_put_calls() {
     let over = 1_572_864 + 512 * 1024 + 1_usize;
     let announced = [&[0][..], &u32::try_from(over).unwrap().to_be_bytes()].concat();
     let too_large = format!("grpc: received message larger than max ({over} vs. {})", over - 1);
-    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, Bytes, u32, &'a str);
     let cases: [Case<'_>; 12] = [
         ("too large", &[], PUT, announced.into(), RESOURCE_EXHAUSTED, &too_large),
         ("no service", &[], "/x.Y/Z", good.clone(), UNIMPLEMENTED, "unknown service x.Y"),

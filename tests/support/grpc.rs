@@ -310,17 +310,15 @@ impl Call {
                     return Err(Status::of(http, &head.headers));
                 }
             }
-            Coming::Body(http, body) => match body.data().await {
-                Some(piece) => {
-                    let piece = piece.map_err(|error| Status::lost(&error))?;
-                    self.buffer.extend_from_slice(&piece);
-                    _ = body.flow_control().release_capacity(piece.len());
-                }
-                None => {
+            Coming::Body(http, body) => {
+                let Some(piece) = body.data().await else {
                     let trailers = body.trailers().await.map_err(|error| Status::lost(&error))?;
                     return Err(Status::of(*http, &trailers.unwrap_or_default()));
-                }
-            },
+                };
+                let piece = piece.map_err(|error| Status::lost(&error))?;
+                self.buffer.extend_from_slice(&piece);
+                _ = body.flow_control().release_capacity(piece.len());
+            }
         }
         Ok(())
     }
