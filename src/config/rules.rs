@@ -34,6 +34,7 @@ pub(super) fn validate(
         ("listen-client-urls", &config.listen_client_urls),
         ("listen-client-http-urls", &config.listen_client_http_urls),
         ("listen-metrics-urls", &config.listen_metrics_urls),
+        ("listen-client-http-urls", &config.listen_client_http_urls),
     ] {
         listened(givens, name, urls, Tls::Spoken)?;
         super::tls::can_serve(givens, name, urls, &config.client_tls, notices)?;

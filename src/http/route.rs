@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_http::{
-    ConnectionType, Method, Payload, Request, StatusCode, Uri,
+    ConnectionType, Method, Payload, Request, StatusCode, Uri, Version,
     header::{self, HeaderValue},
 };
 
@@ -48,7 +48,10 @@ impl Offer {
 /// Answers a request, or says that the answer comes later.
 pub fn route(doors: &Arc<Doors>, offer: Offer, mut request: Request) -> Routed {
     match (pick(doors, offer, &mut request), request.take_payload()) {
-        (Routed::Now(answer), payload) if !matches!(payload, Payload::None) => {
+        // On HTTP/2 a body that nobody wanted is in nobody's way.
+        (Routed::Now(answer), payload)
+            if !matches!(payload, Payload::None) && request.version() < Version::HTTP_2 =>
+        {
             // Nobody wanted the body: it is read, or its connection could not be used again.
             let declared = body::declared_len(request.head());
             Routed::later(async move {

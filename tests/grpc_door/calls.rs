@@ -4,10 +4,12 @@ use bytes::Bytes;
 use callboard::http::v3::pb::{
     KeyValue,
     etcdserverpb::{PutRequest, PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse},
+    grpc::health::v1::{HealthCheckRequest, HealthCheckResponse},
 };
 use http::Method;
 
 use crate::support::{
+    cluster::{Cluster, FAST},
     grpc::{Grpc, frame, framed},
     http::Client,
     server::Server,
@@ -22,6 +24,7 @@ const DEADLINE_EXCEEDED: u32 = 4;
 const RESOURCE_EXHAUSTED: u32 = 8;
 const UNIMPLEMENTED: u32 = 12;
 const INTERNAL: u32 = 13;
+const UNAVAILABLE: u32 = 14;
 
 pub fn put(key: &str, value: &[u8]) -> PutRequest {
     PutRequest { key: key.to_owned().into(), value: value.to_vec().into(), ..PutRequest::default() }
@@ -77,6 +80,9 @@ fn messages_in_pieces() {
     assert_eq!(found.value, value);
 }
 
+/// What is wrong, metadata, path, bytes, and the code and text of the refusal.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, Bytes, u32, &'a str);
+
 /// Each of these is refused with grpc-go's status, and the connection goes on.
 #[test]
 fn badly_put_calls() {
@@ -86,7 +92,6 @@ fn badly_put_calls() {
     let over = 1_572_864 + 512 * 1024 + 1_usize;
     let announced = [&[0][..], &u32::try_from(over).unwrap().to_be_bytes()].concat();
     let too_large = format!("grpc: received message larger than max ({over} vs. {})", over - 1);
-    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, Bytes, u32, &'a str);
     let cases: [Case<'_>; 12] = [
         ("too large", &[], PUT, announced.into(), RESOURCE_EXHAUSTED, &too_large),
         ("no service", &[], "/x.Y/Z", good.clone(), UNIMPLEMENTED, "unknown service x.Y"),
@@ -175,4 +180,36 @@ fn deadlines() {
     }
     let in_time = [("grpc-timeout", "10S")];
     assert!(grpc.unary_with::<_, RangeResponse>(&in_time, RANGE, &get("a")).is_ok());
+}
+
+/// A client that asked for it is told that the leader is lost; one that did not waits.
+#[test]
+fn calls_that_need_a_leader() {
+    let mut cluster = Cluster::start(3, &FAST);
+    let grpc = Grpc::connect(cluster.member(0).client_addr());
+    let needs = [("hasleader", "true")];
+    let watch = |metadata: &[(&str, &str)]| {
+        let mut watch = grpc.stream_with(metadata, "/grpc.health.v1.Health/Watch");
+        watch.send_bytes(framed(&HealthCheckRequest::default()), true);
+        let first: HealthCheckResponse = watch.recv().unwrap().unwrap();
+        assert_eq!(first.status, 1, "serving");
+        watch
+    };
+    let (mut with, mut without) = (watch(&needs), watch(&[]));
+    assert!(grpc.unary_with::<_, RangeResponse>(&needs, RANGE, &get("a")).is_ok());
+    cluster.member(1).kill();
+    cluster.member(2).kill();
+    let status = loop {
+        match with.recv::<HealthCheckResponse>() {
+            Ok(health) => assert_eq!(health.unwrap().status, 2, "not serving any more"),
+            Err(status) => break status,
+        }
+    };
+    assert!(status.is(UNAVAILABLE, "etcdserver: no leader"), "{status:?}");
+    let changed: HealthCheckResponse = without.recv().unwrap().unwrap();
+    assert_eq!(changed.status, 2, "not serving, and told so");
+    let status = grpc.unary_with::<_, RangeResponse>(&needs, RANGE, &get("a")).unwrap_err();
+    assert!(status.is(UNAVAILABLE, "etcdserver: no leader"), "{status:?}");
+    let local = RangeRequest { serializable: true, ..get("a") };
+    assert!(grpc.unary::<_, RangeResponse>(RANGE, &local).is_ok(), "needs nobody");
 }

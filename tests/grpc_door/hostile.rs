@@ -173,7 +173,10 @@ fn a_slow_reader_holds_itself_back() {
     }
     let all =
         RangeRequest { key: "big".into(), range_end: "bih".into(), ..RangeRequest::default() };
-    let slow = Grpc::connect_as(server.client_addr(), Manners { window_bytes: 65_535 });
+    let slow = Grpc::connect_as(
+        server.client_addr(),
+        Manners { window_bytes: 65_535, connection_window_bytes: 8 * 65_535 },
+    );
     let mut calls: Vec<_> = (0..8).map(|_| slow.stream(RANGE)).collect();
     for call in &mut calls {
         call.send_bytes(framed(&all), true);

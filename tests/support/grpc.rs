@@ -56,13 +56,15 @@ impl Status {
 /// How a client behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Manners {
-    /// How much it lets the server send ahead, on each stream and on all.
+    /// How much it lets the server send ahead on each stream.
     pub window_bytes: u32,
+    /// And on all together.
+    pub connection_window_bytes: u32,
 }
 
 impl Default for Manners {
     fn default() -> Self {
-        Manners { window_bytes: 4 << 20 }
+        Manners { window_bytes: 4 << 20, connection_window_bytes: 64 << 20 }
     }
 }
 
@@ -97,7 +99,7 @@ impl Grpc {
                 let mut builder = Builder::new();
                 builder
                     .initial_window_size(manners.window_bytes)
-                    .initial_connection_window_size(manners.window_bytes)
+                    .initial_connection_window_size(manners.connection_window_bytes)
                     .max_concurrent_reset_streams(100_000)
                     .enable_push(false);
                 let (requests, mut connection) = builder.handshake(tcp).await.unwrap();
@@ -308,17 +310,15 @@ impl Call {
                     return Err(Status::of(http, &head.headers));
                 }
             }
-            Coming::Body(http, body) => match body.data().await {
-                Some(piece) => {
-                    let piece = piece.map_err(|error| Status::lost(&error))?;
-                    self.buffer.extend_from_slice(&piece);
-                    _ = body.flow_control().release_capacity(piece.len());
-                }
-                None => {
+            Coming::Body(http, body) => {
+                let Some(piece) = body.data().await else {
                     let trailers = body.trailers().await.map_err(|error| Status::lost(&error))?;
                     return Err(Status::of(*http, &trailers.unwrap_or_default()));
-                }
-            },
+                };
+                let piece = piece.map_err(|error| Status::lost(&error))?;
+                self.buffer.extend_from_slice(&piece);
+                _ = body.flow_control().release_capacity(piece.len());
+            }
         }
         Ok(())
     }
