@@ -1,3 +1,5 @@
+//! Random ranges that come and go, against a look at each of them.
+
 use proptest::prelude::*;
 use smallvec::SmallVec;
 

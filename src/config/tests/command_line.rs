@@ -210,21 +210,37 @@ fn mistakes_on_the_command_line() {
 fn what_this_version_has_not_stops_the_start() {
     for (args, line) in [
         (
-            &["--cert-file=a.crt"][..],
-            "setting --cert-file: value \"a.crt\": not in this version: TLS",
+            &["--peer-cert-file=a.crt"][..],
+            "setting --peer-cert-file: value \"a.crt\": not in this version: TLS",
         ),
         (
-            &["--client-cert-auth"],
-            "setting --client-cert-auth: value \"true\": not in this version: TLS",
+            &["--peer-client-cert-auth"],
+            "setting --peer-client-cert-auth: value \"true\": not in this version: TLS",
         ),
-        (&["--auto-tls"], "setting --auto-tls: value \"true\": not in this version: TLS"),
-        (&["--ca-file=x"], "setting --ca-file: value \"x\": not in this version: TLS"),
+        (&["--peer-auto-tls"], "setting --peer-auto-tls: value \"true\": not in this version: TLS"),
+        (&["--peer-ca-file=x"], "setting --peer-ca-file: value \"x\": not in this version: TLS"),
         (
             &[
                 "--listen-client-urls=http://127.0.0.1:1,https://127.0.0.1:2",
                 "--advertise-client-urls=http://a:1",
             ],
-            "setting --listen-client-urls: value \"https://127.0.0.1:2\": not in this version: TLS; http://host:port is",
+            "setting --listen-client-urls: value \"http://127.0.0.1:1,https://127.0.0.1:2\": allowed: https with --cert-file and --key-file, or with --auto-tls; else http",
+        ),
+        (
+            &["--cert-file=a.crt"],
+            "setting --cert-file: value \"a.crt\": allowed: a file, with --key-file beside it",
+        ),
+        (
+            &["--key-file=a.key"],
+            "setting --key-file: value \"a.key\": allowed: a file, with --cert-file beside it",
+        ),
+        (
+            &["--auto-tls", "--self-signed-cert-validity=0"],
+            "setting --self-signed-cert-validity: value \"0\": allowed: a number of years, 1 or more",
+        ),
+        (
+            &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+            "setting --tls-max-version: value \"TLS1.2\": allowed: tls-min-version or later",
         ),
         (
             &["--listen-metrics-urls=unix:///x"],
@@ -369,8 +385,8 @@ fn mistakes_in_variables_end_with_1() {
         ),
         (
             &[],
-            &[("CALLBOARD_CERT_FILE", "a.crt")],
-            "setting CALLBOARD_CERT_FILE: value \"a.crt\": not in this version: TLS",
+            &[("CALLBOARD_PEER_CERT_FILE", "a.crt")],
+            "setting CALLBOARD_PEER_CERT_FILE: value \"a.crt\": not in this version: TLS",
         ),
         (
             &[],

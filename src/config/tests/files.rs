@@ -140,8 +140,8 @@ fn mistakes_in_files() {
         ),
         (
             "x.yaml",
-            "client-transport-security:\n  cert-file: a.crt",
-            "setting key client-transport-security.cert-file in x.yaml: value \"a.crt\": not in this version: TLS",
+            "peer-transport-security:\n  cert-file: a.crt",
+            "setting key peer-transport-security.cert-file in x.yaml: value \"a.crt\": not in this version: TLS",
         ),
         (
             "x.yaml",
@@ -150,8 +150,8 @@ fn mistakes_in_files() {
         ),
         (
             "x.yaml",
-            "cert-file: a.crt",
-            "setting key cert-file in x.yaml: value \"a.crt\": not in this version: TLS",
+            "peer-cert-file: a.crt",
+            "setting key peer-cert-file in x.yaml: value \"a.crt\": not in this version: TLS",
         ),
         (
             "x.yaml",
