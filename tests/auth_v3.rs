@@ -231,6 +231,8 @@ fn every_rpc_is_for_those_who_may() {
 
 #[test]
 fn rights_follow_what_is_touched_and_returned() {
+    use pb::request_op::Request as Op;
+
     let server = Server::start(&[CHEAP]);
     let grpc = Grpc::connect(server.client_addr());
     call(&grpc, None, "/etcdserverpb.KV/Put", &put("out").encode_to_vec()).unwrap();
@@ -245,7 +247,6 @@ fn rights_follow_what_is_touched_and_returned() {
         range_end: end.to_owned().into(),
         ..pb::RangeRequest::default()
     };
-    use pb::request_op::Request as Op;
     let denied = |request: pb::TxnRequest| {
         let result = txn(request);
         assert!(refused(&result, DENIED), "{result:?}");
@@ -289,6 +290,8 @@ fn rights_follow_what_is_touched_and_returned() {
 
 #[test]
 fn a_watch_ends_with_its_right() {
+    const REASON: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+
     let server = Server::start(&[CHEAP]);
     let grpc = Grpc::connect(server.client_addr());
     enable(&grpc);
@@ -310,7 +313,6 @@ fn a_watch_ends_with_its_right() {
         }
         watch.recv().unwrap().expect("the stream goes on")
     };
-    const REASON: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
     for (key, end) in [("in/", "\0"), ("out", ""), ("\0", "\0")] {
         let refused = next(Some(create(key, end)));
         assert!(refused.created && refused.canceled && refused.watch_id == -1, "{refused:?}");

@@ -66,7 +66,7 @@ fn a_mistake_is_one_line_and_etcd_s_exit_status() {
         (
             &["serve", "--key-file=a"],
             &[],
-            "callboard: setting --key-file: value \"a\": not in this version: TLS",
+            "callboard: setting --key-file: value \"a\": allowed: a file, with --cert-file beside it",
             1,
         ),
         (

@@ -255,6 +255,9 @@ fn a_stream_whose_request_cannot_be_read_is_refused() {
         ["/v3/watch", "/v3/lease/keepalive", "/v3/maintenance/snapshot", "/v3/election/observe"]
     {
         for body in ["[]", "{\"create_request\":7,\"ID\":[],\"name\":7}"] {
+            if path.ends_with("snapshot") && body != "[]" {
+                continue; // its request has no fields: those are ignored
+            }
             let request = Request::new("POST", path).body(body);
             let opened = Incoming::open(server.client_addr(), &request, PATIENCE);
             let mut answer = opened.expect("a head comes");

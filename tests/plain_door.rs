@@ -30,12 +30,11 @@ impl Door {
         let (method, target) = parts.next().expect("a request").split_once(' ').expect("a target");
         let mut request = Request::new(method, target);
         for part in parts {
-            request = match part.strip_prefix("= ") {
-                Some(body) => request.body(body),
-                None => {
-                    let (name, value) = part.split_once(": ").expect("a header");
-                    request.header(name, value)
-                }
+            request = if let Some(body) = part.strip_prefix("= ") {
+                request.body(body)
+            } else {
+                let (name, value) = part.split_once(": ").expect("a header");
+                request.header(name, value)
             };
         }
         let answer = self.send(&request);
@@ -217,12 +216,11 @@ fn what_makes_no_sense_is_refused_and_nothing_is_written() {
         let mut parts = line.split(" | ");
         let (method, target) = parts.next().unwrap().split_once(' ').unwrap();
         let request = parts.fold(Request::new(method, target), |request, part| {
-            match part.strip_prefix("= ") {
-                Some(body) => request.body(body),
-                None => {
-                    let (name, value) = part.split_once(": ").unwrap();
-                    request.header(name, value)
-                }
+            if let Some(body) = part.strip_prefix("= ") {
+                request.body(body)
+            } else {
+                let (name, value) = part.split_once(": ").unwrap();
+                request.header(name, value)
             }
         });
         let answer = door.send(&request);

@@ -30,15 +30,12 @@ fn golden_v3() {
     let (mut failures, mut played_files) = (Vec::new(), 0);
     for path in golden_files() {
         let expected = fs::read_to_string(&path).unwrap();
-        let (played, difference) = match &etcd {
-            Some(etcd) => {
-                let etcd = Etcd::start(Path::new(etcd));
-                play_file(etcd.client, &expected, true)
-            }
-            None => {
-                let server = Server::start(&[]);
-                play_file(server.client_addr(), &expected, false)
-            }
+        let (played, difference) = if let Some(etcd) = &etcd {
+            let etcd = Etcd::start(Path::new(etcd));
+            play_file(etcd.client, &expected, true)
+        } else {
+            let server = Server::start(&[]);
+            play_file(server.client_addr(), &expected, false)
         };
         played_files += 1;
         if etcd.is_some() {

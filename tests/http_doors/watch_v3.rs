@@ -1,7 +1,7 @@
 //! The v3 watch, as its service has it: what each request is answered, and that no watch ever sees a gap,
 //! anything twice, or another order.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use callboard::{
     command::KeyRange,
@@ -106,29 +106,32 @@ fn short(answer: &WatchResponse) -> String {
         (answer.fragment, "fragment"),
         (answer.initial_done, "initial-done"),
     ] {
-        text += &if said { format!(" {what}") } else { String::new() };
+        if said {
+            text.push(' ');
+            text.push_str(what);
+        }
     }
     if answer.compact_revision != 0 {
-        text += &format!(" compacted {}", answer.compact_revision);
+        write!(text, " compacted {}", answer.compact_revision).expect("into memory");
     }
     if !answer.cancel_reason.is_empty() {
-        text += &format!(" ({})", answer.cancel_reason);
+        write!(text, " ({})", answer.cancel_reason).expect("into memory");
     }
     for event in &answer.events {
         let event = event.to_loose();
         let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let kv = event.kv.expect("each event has a key").to_loose();
         let what = if event.r#type == 0 { "+" } else { "-" };
-        text += &format!(" {what}{}", text_of(&kv.key));
+        write!(text, " {what}{}", text_of(&kv.key)).expect("into memory");
         if event.r#type == 0 {
-            text += &format!("={}", text_of(&kv.value));
+            write!(text, "={}", text_of(&kv.value)).expect("into memory");
         } else {
             let rest = (kv.create_revision, kv.version, kv.lease, kv.value.len());
             assert_eq!(rest, (0, 0, 0, 0), "a deletion tells key and revision alone");
         }
-        text += &format!("@{}", kv.mod_revision);
+        write!(text, "@{}", kv.mod_revision).expect("into memory");
         if let Some(prev) = event.prev_kv {
-            text += &format!("<{}", text_of(prev.value()));
+            write!(text, "<{}", text_of(prev.value())).expect("into memory");
         }
     }
     text

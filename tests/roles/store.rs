@@ -203,9 +203,10 @@ impl StorePlayer {
             Effect::Publish => "publish".to_owned(),
             Effect::Answer(id, applied) => format!("answer {}: {}", id.0, answer(applied)),
             Effect::Applied(index) => format!("applied {index}"),
-            Effect::Subscribed(id, Ok(())) => format!("{} subscribed", name(id)),
+            Effect::Subscribed(id, Ok(())) | Effect::RangeSubscribed(id, Ok(())) => {
+                format!("{} subscribed", name(id))
+            }
             Effect::Subscribed(id, Err(error)) => format!("{} refused: {error}", name(id)),
-            Effect::RangeSubscribed(id, Ok(())) => format!("{} subscribed", name(id)),
             Effect::RangeSubscribed(id, Err(error)) => format!("{} refused: {error}", name(id)),
             Effect::Tell(shared, ids) => format!("tell {ids:?} of {}", shared.record.revision),
             Effect::Deliver(event, ids) => {

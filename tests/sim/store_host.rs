@@ -132,9 +132,12 @@ impl World {
                 }
             }
             Effect::Propose(command) => self.put_raft(m, run, RaftIn::Propose(command, None)),
-            Effect::Digest(_) | Effect::Count(_) | Effect::Login { .. } => {}
             // Nobody watches ranges here.
-            Effect::RangeSubscribed(..) | Effect::Tell(..) => {}
+            Effect::Digest(_)
+            | Effect::Count(_)
+            | Effect::Login { .. }
+            | Effect::RangeSubscribed(..)
+            | Effect::Tell(..) => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use callboard::command::{
 use callboard::storage::v3::V3Error;
 
 /// A key as it is shown.
+#[allow(clippy::struct_field_names, reason = "the names are the field's")]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     pub key: Vec<u8>,
