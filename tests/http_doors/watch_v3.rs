@@ -455,7 +455,9 @@ impl Model {
                 let txn = TxnRequest { success, ..TxnRequest::default() };
                 let answer = self.client.services.txn(&Caller::default(), txn).await.unwrap();
                 self.revision = answer.header.unwrap().revision;
-                puts.iter().for_each(|&key| self.put(name(key)));
+                for &key in puts {
+                    self.put(name(key));
+                }
                 self.delete(&KeyRange { key: name(gone).into(), range_end: "\0".into() });
             }
             Step::Compact => {
