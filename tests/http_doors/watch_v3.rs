@@ -455,7 +455,7 @@ impl Model {
                 let txn = TxnRequest { success, ..TxnRequest::default() };
                 let answer = self.client.services.txn(&Caller::default(), txn).await.unwrap();
                 self.revision = answer.header.unwrap().revision;
-                for &key in puts {
+                for key in puts {
                     self.put(name(key));
                 }
                 self.delete(&KeyRange { key: name(gone).into(), range_end: "\0".into() });

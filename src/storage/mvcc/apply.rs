@@ -138,6 +138,7 @@ impl State {
         if revision > self.revision {
             return Err(CompactError::Future);
         }
+        self.compacted_record = self.history.get(&revision).cloned();
         self.compacted = revision;
         Ok(revision)
     }

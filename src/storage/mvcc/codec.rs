@@ -360,6 +360,7 @@ impl Loader {
             applied_term: head.applied_term,
             revision: head.revision,
             compacted: head.compacted,
+            compacted_record: None,
             live_bytes: self.keys.iter().map(|key| key.len() as u64).sum(),
             history_bytes: self.history.iter().map(|r| r.superseded_bytes() as u64).sum(),
             membership: Arc::new(Membership::restore(head.members.clone(), head.removed.clone())),

@@ -27,6 +27,9 @@ pub struct State {
     pub revision: Revision,
     /// History up to and including this revision is forgotten (reads at it still work); 0 if never.
     pub compacted: Revision,
+    /// The record of the compacted revision, for a watch that has come just so far. Not kept in snapshots:
+    /// after a start from one nobody has come so far.
+    pub(crate) compacted_record: Option<Arc<RevisionRecord>>,
     pub(crate) keys: Tree<KeyRecord>,
     pub(crate) dirs: Tree<Arc<DirRecord>>,
     pub(crate) leases: Tree<Arc<LeaseRecord>>,
@@ -53,6 +56,7 @@ impl State {
             applied_term: Term(0),
             revision: Revision(1),
             compacted: Revision(0),
+            compacted_record: None,
             keys: Tree::new(),
             dirs: Tree::new(),
             leases: Tree::new(),
@@ -206,6 +210,11 @@ impl State {
                 .collect();
             parts.into_iter().map(|part| SharedEvent::new(Arc::clone(record), part))
         })
+    }
+
+    /// What the compacted revision did, if that is still known.
+    pub fn compacted_record(&self) -> Option<&Arc<RevisionRecord>> {
+        self.compacted_record.as_ref()
     }
 
     /// Frees up to `max` revisions that compaction has forgotten. Keeps the pause of a compaction short however much it forgets.

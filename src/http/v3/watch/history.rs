@@ -44,8 +44,13 @@ pub fn stretch(
     (events, state.revision.next())
 }
 
-/// What is still known of the compacted revision itself: the keys that it put.
+/// The compacted revision itself: all that it did or, after a start from a snapshot, the keys that it put.
 pub fn of_compacted(state: &State, keys: &KeyRange, view: View) -> Result<Vec<Event>, RpcError> {
+    if let Some(record) = state.compacted_record() {
+        let mut events = Vec::new();
+        view.of_history(keys, record, &mut events);
+        return Ok(events);
+    }
     if view.no_put {
         return Ok(Vec::new());
     }
