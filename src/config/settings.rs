@@ -234,7 +234,6 @@ const fn setting(
 const NUMBER: Kind = Kind::Count(0, u64::MAX);
 const CAPACITY: Kind = Kind::Count(1, 16_777_216); // slots are counted in memory: a bound that means it
 
-const GRPC: &str = "the gRPC doors";
 const SLOW: &str = "warnings about what is slow";
 const AUTH: &str = "authentication";
 const TLS: &str = "TLS";
@@ -326,11 +325,11 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Clients, "host-whitelist", Kind::List, "*",
         "Host names under which clients may call this server without TLS, joined by commas; * or empty is all."),
     setting(Section::Clients, "max-txn-ops", NUMBER, "128",
-        "Operations in one transaction.").later(GRPC).agree(),
+        "Operations in one transaction.").agree(),
     setting(Section::Clients, "max-concurrent-streams", Kind::Count(0, 4_294_967_295), "4294967295",
         "Streams that one client connection may have open; never more than 32768."),
     setting(Section::Clients, "enable-grpc-gateway", Kind::Bool, "true",
-        "Serve the v3 API as JSON under /v3.").later(GRPC),
+        "Serve the v3 API as JSON under /v3."),
     setting(Section::Clients, "grpc-keepalive-min-time", Kind::Duration, "5s",
         "A client that pings more often than this is sent away."),
     setting(Section::Clients, "grpc-keepalive-interval", Kind::Duration, "2h",
@@ -339,7 +338,7 @@ pub const SETTINGS: &[Setting] = &[
         "How long a ping may stay unanswered; 0 for ever."),
     setting(Section::Clients, "watch-progress-notify-interval", Kind::Duration, "10m",
         "How often an idle watcher that asked for it is told the revision.")
-        .aka(&["experimental-watch-progress-notify-interval"]).later(GRPC),
+        .aka(&["experimental-watch-progress-notify-interval"]),
     setting(Section::Clients, "listen-client-http-urls", Kind::Urls, "",
         "Where HTTP is served; listen-client-urls then serve gRPC alone. Empty: those serve both."),
 

@@ -198,7 +198,7 @@ impl DataDir {
                 self.warnings.push(DataDirWarning::Permissions { path: path.clone(), mode });
             }
         }
-        let known = ["member", FORMAT_FILE, FORMAT_TEMPORARY, LOCK_FILE, "lost+found"];
+        let known = ["member", "fixtures", FORMAT_FILE, FORMAT_TEMPORARY, LOCK_FILE, "lost+found"];
         self.warn_unknown(disk, &self.root.clone(), |name| known.contains(&name))?;
         self.warn_unknown(disk, &member, |name| ["wal", "snap", FOUNDED_FILE].contains(&name))?;
         self.warn_unknown(disk, &self.wal.clone(), |name| {

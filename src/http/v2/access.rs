@@ -1,5 +1,5 @@
 //! Who may do what over v2: the same users and roles as over v3, with a name and password in each
-//! request. Who sends none is of the role `guest`, which enabling authentication over v2 makes.
+//! request. Who sends none is of the role `guest`, if there is one.
 //!
 //! v2's pattern `/a/*` is the range of keys that begin with `/a/`. Rights follow what is returned and
 //! touched: a listing needs all below the directory, a comparison needs reading, and who may not read
