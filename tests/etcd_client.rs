@@ -15,7 +15,9 @@ fn build(package: &str, program: &str, protoc: Option<&Path>) -> PathBuf {
     // Not the directory of the build that this test belongs to, but one beside what it makes.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("etcd-client");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest.join("Cargo.toml"));
+    cargo
+        .args(["build", "--quiet", "--locked", "--manifest-path"])
+        .arg(manifest.join("Cargo.toml"));
     cargo.arg("--target-dir").arg(&target).env_remove("RUSTFLAGS");
     if let Some(protoc) = protoc {
         cargo.env("PROTOC", protoc);
