@@ -1,0 +1,191 @@
+//! https on the client port of a real process: certificates of both sides, plain text where TLS is spoken
+//! and the other way round, and certificates that change under a running server.
+
+mod support;
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use callboard::tls::{Setting, TlsSettings, client_config};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::{ClientConfig, pki_types::ServerName};
+use support::{
+    clock::poll,
+    http::{Client, Request},
+    server::{Server, free_addrs},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Authority { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Writes `NAME.crt` and `NAME.key` into `dir`.
+    fn sign(&self, dir: &Path, name: &str) {
+        let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(hosts).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        put(dir, &format!("{name}.key"), &key.serialize_pem());
+        put(dir, &format!("{name}.crt"), &pem);
+    }
+}
+
+/// Puts a file there in one step, as those do who renew certificates.
+fn put(dir: &Path, name: &str, text: &str) {
+    let fresh = dir.join("fresh");
+    fs::write(&fresh, text).unwrap();
+    fs::rename(fresh, dir.join(name)).unwrap();
+}
+
+/// A directory of certificates, and a server that speaks TLS and plain text.
+struct Scene {
+    dir: tempfile::TempDir,
+    server: Server,
+    tls: SocketAddr,
+    plain: SocketAddr,
+}
+
+impl Scene {
+    fn new(authority: &Authority, flags: &[&str]) -> Scene {
+        let dir = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
+        put(dir.path(), "ca.crt", &authority.pem);
+        authority.sign(dir.path(), "server");
+        let [tls, plain, peer] = free_addrs();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let mut server = Server::of_flags(plain, peer, |data_dir| {
+            let own = [
+                "serve".to_owned(),
+                format!("--data-dir={}", data_dir.display()),
+                format!("--listen-client-urls=http://{plain},https://{tls}"),
+                format!("--advertise-client-urls=https://{tls}"),
+                format!("--listen-peer-urls=http://{peer}"),
+                format!("--initial-advertise-peer-urls=http://{peer}"),
+                format!("--initial-cluster=default=http://{peer}"),
+                format!("--cert-file={}", path("server.crt")),
+                format!("--key-file={}", path("server.key")),
+                format!("--trusted-ca-file={}", path("ca.crt")),
+            ];
+            own.into_iter().chain(flags.iter().map(ToString::to_string)).collect()
+        });
+        server.spawn();
+        server.wait_ready();
+        Scene { dir, server, tls, plain }
+    }
+
+    fn file(&self, name: &'static str, file: &str) -> Option<Setting> {
+        Some(Setting { name, path: self.dir.path().join(file) })
+    }
+
+    /// What a client has that believes the authority, and maybe shows a certificate.
+    fn client(&self, certificate: Option<&str>) -> Arc<ClientConfig> {
+        let settings = TlsSettings {
+            ca_file: self.file("ca", "ca.crt"),
+            cert_file: certificate.and_then(|name| self.file("cert", &format!("{name}.crt"))),
+            key_file: certificate.and_then(|name| self.file("key", &format!("{name}.key"))),
+            ..TlsSettings::default()
+        };
+        client_config(&settings, &[b"http/1.1"]).unwrap()
+    }
+
+    async fn connect(&self, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.tls).await?;
+        let host = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(config).connect(host, tcp).await
+    }
+
+    /// One request on a connection of its own; its first line is the answer.
+    async fn health(&self, config: Arc<ClientConfig>) -> io::Result<String> {
+        let mut stream = self.connect(config).await?;
+        ask(&mut stream).await
+    }
+}
+
+async fn ask(stream: &mut TlsStream<TcpStream>) -> io::Result<String> {
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn who_is_let_in_at_which_port() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let scene = Scene::new(&ours, &["--client-cert-auth"]);
+    let dir: PathBuf = scene.dir.path().to_owned();
+    ours.sign(&dir, "anna");
+    theirs.sign(&dir, "mallory");
+    let with = async |name| scene.health(scene.client(name)).await;
+    assert_eq!(with(Some("anna")).await.unwrap(), "HTTP/1.1 200 OK");
+    assert!(with(None).await.is_err(), "no certificate");
+    assert!(with(Some("mallory")).await.is_err(), "signed by another");
+
+    let mut plain = Client::new(scene.plain);
+    assert_eq!(plain.send(&Request::new("GET", "/health")).unwrap().status(), 200);
+    let mut wrong = Client::new(scene.tls);
+    assert!(wrong.send(&Request::new("GET", "/health")).is_err(), "plain text where TLS is spoken");
+    let tcp = TcpStream::connect(scene.plain).await.unwrap();
+    let host = ServerName::try_from("localhost").unwrap();
+    let config = scene.client(Some("anna"));
+    let shaking = TlsConnector::from(config).connect(host, tcp);
+    assert!(shaking.await.is_err(), "TLS where plain text is spoken");
+    assert!(scene.server.is_running());
+}
+
+#[tokio::test]
+async fn a_certificate_that_changes_is_taken_and_nobody_is_cut_off() {
+    let (before, after) = (Authority::new("before"), Authority::new("after"));
+    let scene = Scene::new(&before, &[]);
+    let mut held = scene.connect(scene.client(None)).await.unwrap();
+    assert_eq!(ask(&mut held).await.unwrap(), "HTTP/1.1 200 OK");
+
+    // A broken file changes nothing.
+    put(scene.dir.path(), "server.key", "no key");
+    let count = |name: &str| {
+        let mut client = Client::new(scene.plain);
+        let text = client.get("/metrics").unwrap().text();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.rsplit(' ').next().unwrap_or_default().parse::<u64>().unwrap_or_default()
+    };
+    let refused = || (count("callboard_tls_reload_failures_total") > 0).then_some(());
+    poll(PATIENCE, refused).expect("the broken file is seen");
+    assert_eq!(scene.health(scene.client(None)).await.unwrap(), "HTTP/1.1 200 OK");
+
+    after.sign(scene.dir.path(), "server");
+    put(scene.dir.path(), "ca.crt", &after.pem);
+    let taken = || (count("callboard_tls_reloads_total") > 0).then_some(());
+    poll(PATIENCE, taken).expect("the new files are taken");
+    let settings = TlsSettings { ca_file: scene.file("ca", "ca.crt"), ..TlsSettings::default() };
+    let config = client_config(&settings, &[b"http/1.1"]).unwrap();
+    assert_eq!(scene.health(config).await.unwrap(), "HTTP/1.1 200 OK");
+    assert_eq!(ask(&mut held).await.unwrap(), "HTTP/1.1 200 OK", "who was there goes on");
+}
