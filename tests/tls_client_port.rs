@@ -97,6 +97,7 @@ impl Scene {
         Scene { dir, server, tls, plain }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as the settings have it")]
     fn file(&self, name: &'static str, file: &str) -> Option<Setting> {
         Some(Setting { name, path: self.dir.path().join(file) })
     }
