@@ -266,10 +266,17 @@ fn what_this_version_has_not_stops_the_start() {
 #[test]
 fn what_has_no_effect_is_taken_and_said() {
     let Loaded { config, notices } = loaded(
-        &["--backend-batch-limit=-5", "--enable-pprof", "--max-txn-ops=5", "-v", "--snapshot=x"],
+        &[
+            "--backend-batch-limit=-5",
+            "--enable-pprof",
+            "--warning-unary-request-duration=5s",
+            "-v",
+            "--snapshot=x",
+        ],
         &[("ETCD_FEATURE_GATES", "InitialCorruptCheck=true"), ("ETCD_SOCKET_REUSE_PORT", "1")],
     );
-    assert_eq!(config, Config { max_txn_ops: 5, ..Config::default() });
+    let warned = Duration::from_secs(5);
+    assert_eq!(config, Config { warning_unary_request_duration: warned, ..Config::default() });
     let starts: Vec<&str> = notices.iter().map(|n| n.split(" effect").next().unwrap()).collect();
     assert_eq!(
         starts,
@@ -277,10 +284,10 @@ fn what_has_no_effect_is_taken_and_said() {
             "setting --backend-batch-limit: has no",
             "setting --enable-pprof: has no",
             "setting ETCD_FEATURE_GATES: has no",
-            "setting --max-txn-ops: has no",
             "setting --snapshot: has no",
             "setting ETCD_SOCKET_REUSE_PORT: has no",
             "setting --v: has no",
+            "setting --warning-unary-request-duration: has no",
         ]
     );
     let (line, code) = refused(&["--feature-gates=InitialCorruptCheck=true,Nonsense=true"], &[]);
