@@ -36,6 +36,7 @@ pub mod grpc;
 pub mod here;
 pub mod host_names;
 pub mod json;
+mod leader;
 pub mod log_level;
 pub mod membership;
 pub mod opening;

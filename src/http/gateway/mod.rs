@@ -112,11 +112,7 @@ fn message_bytes_max(doors: &Doors) -> usize {
 }
 
 fn refuse_without_leader(doors: &Doors, caller: &Caller) -> Result<(), RpcError> {
-    if caller.has_leader && has_no_leader(doors) { Err(NO_LEADER) } else { Ok(()) }
-}
-
-fn has_no_leader(doors: &Doors) -> bool {
-    doors.published.raft.leader().is_none()
+    if caller.has_leader && doors.has_no_leader() { Err(NO_LEADER) } else { Ok(()) }
 }
 
 /// Who calls. A header `Grpc-Metadata-NAME` is gRPC's metadata NAME.

@@ -5,7 +5,7 @@
 //! all that the service holds for it), when the member shuts down, or, where the client asked for it, when
 //! the leader is lost.
 
-use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use actix_http::{Payload, StatusCode};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{
     codec::{Json, NOT_WRITTEN},
-    error, has_no_leader, message_bytes_max,
+    error, message_bytes_max,
     objects::Objects,
     refuse_without_leader, whole_body,
 };
@@ -29,8 +29,6 @@ use crate::http::{
 
 /// What is refused so soon is refused by the status; later it is the last line.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// So many election timeouts in a row without a leader are too many.
-const LOOKS_MAX: u32 = 3;
 
 /// Calls it, and answers as its answers come.
 pub async fn call(
@@ -96,18 +94,8 @@ fn written(answer: Result<Bytes, RpcError>) -> Result<Bytes, RpcError> {
 
 /// What ends a stream from outside.
 async fn ended(doors: Arc<Doors>, needs_leader: bool) -> RpcError {
-    let lost = async {
-        if !needs_leader {
-            pending::<()>().await;
-        }
-        let mut without = 0;
-        while without < LOOKS_MAX {
-            tokio::time::sleep(doors.settings.election_timeout).await;
-            without = if has_no_leader(&doors) { without + 1 } else { 0 };
-        }
-    };
     tokio::select! {
         () = doors.drain.given() => STOPPED,
-        () = lost => NO_LEADER,
+        () = doors.leader_lost(), if needs_leader => NO_LEADER,
     }
 }

@@ -81,7 +81,7 @@ async fn answer_unary(
     let answered = {
         let mut work = pin!(async {
             let request = poll_fn(|cx| incoming.poll_only(cx)).await?;
-            if metadata.caller.has_leader && door.has_no_leader() {
+            if metadata.caller.has_leader && door.doors.has_no_leader() {
                 return Err(NO_LEADER);
             }
             let Method::Unary(rpc) = method else { return health::check(&door.doors, request) };

@@ -66,8 +66,4 @@ impl GrpcDoor {
     pub fn offers_http(&self) -> bool {
         self.offer.has_http()
     }
-
-    fn has_no_leader(&self) -> bool {
-        self.doors.published.raft.leader().is_none()
-    }
 }

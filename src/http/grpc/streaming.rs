@@ -6,11 +6,10 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
+use tokio::time::{Sleep, sleep};
 
 use super::{
     GrpcDoor,
@@ -23,13 +22,17 @@ use super::{
     reflection,
     reply::{Gone, Reply},
 };
-use crate::http::v3::{
-    Answers,
-    error::{NO_LEADER, RpcError, STOPPED},
+use crate::http::{
+    Doors,
+    v3::{
+        Answers,
+        error::{NO_LEADER, RpcError, STOPPED},
+    },
 };
 
-/// So many election timeouts in a row without a leader are too many.
-const LOOKS_MAX: u32 = 3;
+/// Messages that are sent before it is looked whether the stream is to end: a service that always has
+/// something to say must not outlive that, and a look costs as much as a small message.
+const BETWEEN_LOOKS: u32 = 16;
 
 /// Why a stream ends before its service ends it.
 enum End {
@@ -51,10 +54,10 @@ pub(super) async fn answer(
     incoming: Incoming,
     mut reply: Reply<'_>,
 ) -> Result<(), Gone> {
-    if metadata.caller.has_leader && door.has_no_leader() {
+    if metadata.caller.has_leader && door.doors.has_no_leader() {
         return reply.refuse(&NO_LEADER);
     }
-    let mut ends = Ends::new(door, metadata);
+    let mut ends = Ends::new(&door.doors, metadata);
     match carry(door, method, metadata, incoming, &mut reply, &mut ends).await {
         Ok(()) => reply.finish(),
         Err(End::Error(error)) => reply.refuse(&error),
@@ -68,7 +71,7 @@ async fn carry(
     metadata: &Metadata,
     incoming: Incoming,
     reply: &mut Reply<'_>,
-    ends: &mut Ends<'_>,
+    ends: &mut Ends,
 ) -> Result<(), End> {
     let mut answers = {
         let mut calling = pin!(call(door, method, metadata, incoming));
@@ -78,16 +81,25 @@ async fn carry(
         })
         .await?
     };
+    let mut sent = 0;
     loop {
         let answer = poll_fn(|cx| {
-            // The end first: a service that always has something to say must not outlive it.
-            if let Poll::Ready(end) = poll_end(reply, ends, cx) {
-                return Poll::Ready(Some(Err(end)));
+            let mut end = Poll::Pending;
+            if sent % BETWEEN_LOOKS == 0 {
+                end = poll_end(reply, ends, cx);
             }
-            let answer = answers.as_mut().poll_next(cx);
-            answer.map(|answer| answer.map(|answer| answer.map_err(End::Error)))
+            if end.is_pending()
+                && let Poll::Ready(answer) = answers.as_mut().poll_next(cx)
+            {
+                return Poll::Ready(answer.map(|answer| answer.map_err(End::Error)));
+            }
+            if end.is_pending() {
+                end = poll_end(reply, ends, cx); // there is nothing to send: the end may wake it
+            }
+            end.map(|end| Some(Err(end)))
         })
         .await;
+        sent += 1;
         match answer {
             None => return Ok(()),
             Some(Err(end)) => return Err(end),
@@ -117,7 +129,7 @@ async fn call(
     }
 }
 
-fn poll_end(reply: &mut Reply<'_>, ends: &mut Ends<'_>, cx: &mut Context<'_>) -> Poll<End> {
+fn poll_end(reply: &mut Reply<'_>, ends: &mut Ends, cx: &mut Context<'_>) -> Poll<End> {
     if let Poll::Ready(gone) = reply.poll_gone(cx) {
         return Poll::Ready(gone.into());
     }
@@ -125,32 +137,25 @@ fn poll_end(reply: &mut Reply<'_>, ends: &mut Ends<'_>, cx: &mut Context<'_>) ->
 }
 
 /// What ends a stream from outside.
-pub(super) struct Ends<'a> {
-    door: &'a GrpcDoor,
+struct Ends {
     drained: Pin<Box<dyn Future<Output = ()>>>,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Ticks while the client wants to know of a lost leader, and how many saw none.
-    leader: Option<(Interval, u32)>,
+    /// For a client that wants to know of a lost leader.
+    leader_lost: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
-impl<'a> Ends<'a> {
-    pub(super) fn new(door: &'a GrpcDoor, metadata: &Metadata) -> Ends<'a> {
-        let doors = Arc::clone(&door.doors);
-        let period = door.doors.settings.election_timeout.max(Duration::from_millis(1));
-        let leader = metadata.caller.has_leader.then(|| {
-            let mut ticks = interval(period);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            (ticks, 0)
-        });
+impl Ends {
+    fn new(doors: &Arc<Doors>, metadata: &Metadata) -> Ends {
+        let (draining, led) = (Arc::clone(doors), Arc::clone(doors));
+        let lost = async move { led.leader_lost().await };
         Ends {
-            door,
-            drained: Box::pin(async move { doors.drain.given().await }),
+            drained: Box::pin(async move { draining.drain.given().await }),
             deadline: metadata.timeout.map(|timeout| Box::pin(sleep(timeout))),
-            leader,
+            leader_lost: metadata.caller.has_leader.then(|| Box::pin(lost) as _),
         }
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RpcError> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RpcError> {
         if self.drained.as_mut().poll(cx).is_ready() {
             return Poll::Ready(STOPPED);
         }
@@ -159,14 +164,7 @@ impl<'a> Ends<'a> {
         {
             return Poll::Ready(DEADLINE_EXCEEDED);
         }
-        if let Some((ticks, without)) = &mut self.leader {
-            while ticks.poll_tick(cx).is_ready() {
-                *without = if self.door.has_no_leader() { *without + 1 } else { 0 };
-                if *without >= LOOKS_MAX {
-                    return Poll::Ready(NO_LEADER);
-                }
-            }
-        }
-        Poll::Pending
+        let lost = self.leader_lost.as_mut();
+        lost.map_or(Poll::Pending, |lost| lost.as_mut().poll(cx).map(|()| NO_LEADER))
     }
 }

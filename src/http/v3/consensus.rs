@@ -64,26 +64,6 @@ impl Services {
         flat.map(drop).map_err(|error| self.explained(started, error))
     }
 
-    /// Of a caller who would rather fail than wait for a leader.
-    pub(super) fn check_leader(&self, caller: &Caller) -> Result<(), RpcError> {
-        let is_led = !caller.has_leader || self.doors.published.raft.leader().is_some();
-        if is_led { Ok(()) } else { Err(error::NO_LEADER) }
-    }
-
-    /// Ends when there was no leader for three election timeouts, as etcd ends streams of callers who want
-    /// one. Of others never.
-    pub(super) async fn leader_lost(&self, caller: &Caller) {
-        if !caller.has_leader {
-            return std::future::pending().await;
-        }
-        let mut without = 0;
-        while without < 3 {
-            tokio::time::sleep(self.doors.settings.election_timeout).await;
-            let is_led = self.doors.published.raft.leader().is_some();
-            without = if is_led { 0 } else { without + 1 };
-        }
-    }
-
     /// What a request that came to nothing most likely fell into.
     pub(super) fn explained(&self, started: UnixNanos, error: RpcError) -> RpcError {
         if error != error::TIMEOUT {

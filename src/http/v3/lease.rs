@@ -129,10 +129,8 @@ impl Services {
         requests: Requests<LeaseKeepAliveRequest>,
     ) -> Result<Answers<LeaseKeepAliveResponse>, RpcError> {
         self.admit_user(caller)?;
-        self.check_leader(caller)?;
         let answering = KeepAlive {
             services: self.clone(),
-            caller: caller.clone(),
             requests: Some(requests),
             answers: VecDeque::new(),
         };
@@ -188,7 +186,6 @@ fn random_id() -> i64 {
 /// A stream that keeps leases alive.
 struct KeepAlive {
     services: Services,
-    caller: Caller,
     /// None when nothing follows but the answers that are there already.
     requests: Option<Requests<LeaseKeepAliveRequest>>,
     answers: VecDeque<Result<LeaseKeepAliveResponse, RpcError>>,
@@ -202,10 +199,7 @@ impl KeepAlive {
         let mut asked: Vec<i64> = Vec::new();
         let mut failed = None;
         let requests = self.requests.as_mut()?;
-        let mut request = tokio::select! {
-            request = requests.next() => Some(request),
-            () = self.services.leader_lost(&self.caller) => Some(Some(Err(NO_LEADER))),
-        };
+        let mut request = Some(requests.next().await);
         // What waits already is asked about together with the first.
         while let Some(came) = request {
             match came {
