@@ -335,6 +335,48 @@ fn a_watch_ends_with_its_right() {
     assert_eq!(last.cancel_reason, REASON);
 }
 
+/// The RPCs with many answers are no way round the rights.
+#[test]
+fn streams_ask_who_calls() {
+    let server = Server::start(&[CHEAP]);
+    let grpc = Grpc::connect(server.client_addr());
+    enable(&grpc);
+    let (bob, root) = (login(&grpc, "bob", "pw-bob").unwrap(), login(&grpc, "root", "pw-root"));
+    let root = root.unwrap();
+    let range = |key: &str| pb::RangeRequest { key: key.to_owned().into(), ..Default::default() };
+    let election = |name: &str| v3electionpb::LeaderRequest { name: name.to_owned().into() };
+    let renewal = pb::LeaseKeepAliveRequest { id: 1 }.encode_to_vec();
+    for (path, message, as_bob) in [
+        ("/etcdserverpb.KV/RangeStream", range("in/k").encode_to_vec(), None),
+        ("/etcdserverpb.KV/RangeStream", range("out").encode_to_vec(), Some(DENIED)),
+        ("/etcdserverpb.Maintenance/Snapshot", Vec::new(), Some(DENIED)),
+        ("/etcdserverpb.Lease/LeaseKeepAlive", renewal, None),
+        ("/v3electionpb.Election/Observe", election("out").encode_to_vec(), Some(DENIED)),
+    ] {
+        let result = call(&grpc, None, path, &message);
+        assert!(refused(&result, NOBODY), "{path}: {result:?}");
+        let result = call(&grpc, Some("forged.1"), path, &message);
+        assert!(refused(&result, BAD_TOKEN), "{path}: {result:?}");
+        let result = call(&grpc, Some(&bob), path, &message);
+        match as_bob {
+            None => assert!(result.is_ok(), "{path}: {result:?}"),
+            Some(text) => assert!(refused(&result, text), "{path}: {result:?}"),
+        }
+    }
+    // One that goes on ends with the right.
+    let message = frame(0, &election("in").encode_to_vec());
+    let mut observed = grpc.stream_with(&[("token", &bob)], "/v3electionpb.Election/Observe");
+    observed.send_bytes(message, true);
+    let lead = put("in/k").encode_to_vec();
+    let lead = || call(&grpc, Some(&root), "/etcdserverpb.KV/Put", &lead).unwrap();
+    lead();
+    assert!(observed.recv_bytes().unwrap().is_some());
+    let revoke = pb::AuthUserRevokeRoleRequest { name: "bob".into(), role: "r".into() };
+    auth(&grpc, &root, "UserRevokeRole", &revoke).unwrap();
+    lead();
+    assert_eq!(observed.end().message, DENIED);
+}
+
 #[test]
 fn users_outlive_a_restart_and_nothing_secret_is_written() {
     let mut server = Server::start(&[CHEAP]);
@@ -403,6 +445,9 @@ fn v2_knows_the_same_users() {
         (Some("Basic Ym9iOnB3LWJvYg=="), Some("Basic ZXZlOnB3LWV2ZQ=="), Some("Basic Ym9iOng="));
     let root = Some("Basic cm9vdDpwdy1yb290");
     for (method, target, as_whom, status) in [
+        ("PUT", "/config/local/log", none, 401),
+        ("PUT", "/config/local/log", bob, 401),
+        ("PUT", "/config/local/log", root, 400), // let in, and told that there is no level
         ("PUT", "/v2/keys/in/a", bob, 201),
         ("PUT", "/v2/keys/in/a", none, 401),
         ("PUT", "/v2/keys/in/a", eve, 401),

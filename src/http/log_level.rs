@@ -1,5 +1,5 @@
 //! `PUT /config/local/log` with `{"Level":"DEBUG"}`: changes the level of this member's log until it
-//! ends (etcd 2 to 3.4 have this route).
+//! ends (etcd 2 to 3.4 have this route). Once users must say who they are, `root` alone may.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use super::{
     answer::{self, Answer},
     body,
     service::Routed,
+    v2::{access::Credentials, members::unauthorized},
 };
 
 #[derive(Deserialize)]
@@ -26,8 +27,13 @@ pub fn answer(doors: &Arc<Doors>, request: &mut Request) -> Routed {
         return Routed::Now(answer::method_not_allowed(Some("PUT")));
     }
     let (doors, declared) = (Arc::clone(doors), body::declared_len(request.head()));
+    let credentials = Credentials::of(request);
     let payload = request.take_payload();
     Routed::later(async move {
+        if let Err(error) = credentials.admit_root(&doors).await {
+            body::discard(payload, declared).await;
+            return unauthorized(&error);
+        }
         match body::read(payload, declared, BODY_BYTES_MAX).await {
             Ok(bytes) => change(&doors, &bytes),
             Err(_) => refused("the body must be JSON as {\"Level\":\"DEBUG\"}"),

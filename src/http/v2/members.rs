@@ -95,7 +95,7 @@ pub fn machines(doors: &Doors) -> Answer {
 }
 
 /// Credentials that are not enough, in the form of all but keys.
-pub(super) fn unauthorized(error: &V2Error) -> Answer {
+pub(in crate::http) fn unauthorized(error: &V2Error) -> Answer {
     answer::message(error.row().2, error.to_string().as_bytes())
 }
 

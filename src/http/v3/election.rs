@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{
     Answers, Caller, Services,
-    error::{Code, EMPTY_KEY, NO_LEADER, RpcError},
+    error::{Code, EMPTY_KEY, RpcError},
     pb::{
         KeyValue,
         v3electionpb::{
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     command::{KeyRange, V3Txn},
+    http::auth::Identity,
     storage::mvcc::{State, record::KeyRecord},
     types::{LeaseId, Revision},
 };
@@ -111,12 +112,13 @@ impl Services {
         caller: &Caller,
         request: LeaderRequest,
     ) -> Result<Answers<LeaderResponse>, RpcError> {
-        self.check_leader(caller)?;
         let keys = below(&request.name);
+        let (auth_revision, watcher) = (self.auth_revision(), self.watcher(caller));
         self.admit_range(caller, &first_created(keys.clone())).map_err(unknown)?;
         let observer = Observer {
             services: self.clone(),
-            caller: caller.clone(),
+            watcher,
+            auth_revision,
             changes: self.doors.published.revision.subscribe(),
             view: View { keys, leader: None, seen: None, news: VecDeque::new() },
             is_over: false,
@@ -159,7 +161,10 @@ fn place_of(leader: LeaderKey) -> Result<Place, RpcError> {
 /// A stream of what leaders say.
 struct Observer {
     services: Services,
-    caller: Caller,
+    /// Who observes; none if nobody had to say.
+    watcher: Option<Identity>,
+    /// As of when it may.
+    auth_revision: u64,
     changes: watch::Receiver<Revision>,
     view: View,
     is_over: bool,
@@ -174,13 +179,17 @@ impl Observer {
             self.changes.mark_unchanged();
             self.view.look(&self.services.doors.published.state.load_full());
             if let Some((revision, leader)) = self.view.news.pop_front() {
+                let auth_revision = self.services.auth_revision();
+                if self.auth_revision != auth_revision {
+                    let still =
+                        self.services.still_may_watch(self.watcher.as_ref(), &self.view.keys);
+                    still.map_err(unknown)?;
+                    self.auth_revision = auth_revision;
+                }
                 let kv = Some(KeyValue::Stored(leader));
                 return Ok(LeaderResponse { header: self.services.header(revision), kv });
             }
-            tokio::select! {
-                changed = self.changes.changed() => changed.map_err(|_| CLOSED_EARLY)?,
-                () = self.services.leader_lost(&self.caller) => return Err(NO_LEADER),
-            }
+            self.changes.changed().await.map_err(|_| CLOSED_EARLY)?;
         }
     }
 }
