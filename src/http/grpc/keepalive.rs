@@ -31,6 +31,8 @@ pub struct Signs {
     pub reads: Cell<u64>,
     /// Calls that are open.
     pub calls: Cell<usize>,
+    /// h2 has its side of the connection ready.
+    pub framing: Cell<bool>,
 }
 
 /// A call that is open, until dropped.
@@ -164,8 +166,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Poll::Ready(Ok(written))
     }
 
+    /// h2 asks once at first, and then before each write. Of who can take several pieces at once it
+    /// gathers only pieces below 256 bytes, and makes a system call for each longer one; of who cannot, it
+    /// gathers those below 1024: most keys with their values, many of which go out in one turn.
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.signs.framing.get() && self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -23,8 +23,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a client may send ahead on one stream, and on all together: held in memory until it is read.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
-/// What waits to be written, of one stream.
-const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// What waits to be written, of one stream. A thousand streams that all are told of each write hold so
+/// much a thousand times over.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// The head of a request; tokens are the longest part of it.
 const HEAD_BYTES: u32 = 64 * 1024;
 /// Streams of one connection, whatever the settings allow: each costs memory.
@@ -43,6 +44,7 @@ where
     let signs = Rc::new(Signs::default());
     let io = Watched::new(io, Rc::clone(&signs), &door.doors.settings.http2);
     let handshake = builder(&door).handshake::<_, Bytes>(io);
+    signs.framing.set(true);
     let handshake = tokio::select! {
         handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => handshake,
         () = door.drained() => return,

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Answers that wait for the connection.
-const ANSWERS_MAX: usize = 4;
+const ANSWERS_MAX: usize = 16;
 
 impl Services {
     /// Tells what happens to keys.

@@ -50,6 +50,8 @@ const WATCHES_MAX: usize = 100_000;
 const KEY_BYTES_MAX: usize = 64 << 20;
 /// What an answer may have beyond `--max-request-bytes`, as with etcd.
 const OVERHEAD_BYTES: usize = 512 << 10;
+/// What Store told that is passed on at a stretch.
+const TOGETHER_MAX: usize = 64;
 /// How long a full mailbox is left alone.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
@@ -156,10 +158,14 @@ impl WatchStream {
                     Some(request) => self.request(request?).await?,
                     None => open = false, // it goes on listening
                 },
-                Some(told) = self.told.recv() => match told {
-                    Told::Record { tag, record, pending: _ } => self.record(tag, &record).await?,
-                    Told::Mark(revision) => self.mark(revision).await?,
-                },
+                Some(told) = self.told.recv() => {
+                    self.told(told).await?;
+                    // What waits behind it is passed on without another look at all the rest.
+                    for _ in 0..TOGETHER_MAX {
+                        let Ok(told) = self.told.try_recv() else { break };
+                        self.told(told).await?;
+                    }
+                }
                 () = line.misses() => {}
                 _ = clock.tick() => self.progress.due = true,
                 () = tokio::task::yield_now(), if !self.behind.is_empty() => {
@@ -168,6 +174,13 @@ impl WatchStream {
                     }
                 }
             }
+        }
+    }
+
+    async fn told(&mut self, told: Told) -> Result<(), End> {
+        match told {
+            Told::Record { tag, record, pending: _ } => self.record(tag, &record).await,
+            Told::Mark(revision) => self.mark(revision).await,
         }
     }
 
