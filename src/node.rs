@@ -31,7 +31,7 @@ use crate::{
     actors::{
         audit::digest::Digester,
         lease_keeper::host::LeaseKeeper,
-        mailbox::{Gauge, Mailbox, Reply},
+        mailbox::{Gauge, Mailbox, Reply, bell::RingingSender},
         raft_node::{
             Propose, ProposeError, ReadIndex, Transfer,
             host::{Digested, Persisted, RaftNode, SnapshotTaken, StopTaking, Wiring},
@@ -266,7 +266,7 @@ struct Core {
     store_gauge: Arc<Gauge>,
     snapshotter: Sender<snapshotter::Ordered>,
     snapshotter_gauge: Arc<Gauge>,
-    wal_control: Sender<Control>,
+    wal_control: RingingSender<Control>,
     threads: Vec<JoinHandle<()>>,
     clocks: clocks::Clocks,
     removed: Arc<Notify>,

@@ -5,8 +5,11 @@
 //! all slots are taken the asker is told at once. Nothing that was accepted is ever dropped: it is
 //! answered, or its asker learns that the actor has stopped.
 //!
-//! Depends on actix and tokio's channels. Knows no role and no door.
+//! [`bell`] wakes threads that have no mailbox of actix's, [`courier`] carries the wake-ups of a batch.
+//!
+//! Depends on actix and on tokio's and crossbeam's channels. Knows no role and no door.
 
+pub mod bell;
 pub mod courier;
 
 use std::{

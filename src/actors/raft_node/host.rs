@@ -10,7 +10,6 @@ use std::{
 };
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
-use crossbeam_channel::Sender;
 use raft::eraftpb::{
     self,
     EntryType::{EntryConfChange, EntryConfChangeV2, EntryNormal},
@@ -28,7 +27,7 @@ use super::{
 use crate::{
     actors::{
         audit,
-        mailbox::{Ask, Gauge, Reply, courier},
+        mailbox::{Ask, Gauge, Reply, bell::RingingSender, courier},
         peer::{Network, Outgoing},
         store::{
             host::{ApplyBatch, FailWaiting, Install, Store},
@@ -56,7 +55,7 @@ pub struct Wiring {
     /// The Store.
     pub store: Addr<Store>,
     /// The WAL writer's door, which only RaftNode uses.
-    pub wal_writer: Sender<wal_writer::Append>,
+    pub wal_writer: RingingSender<wal_writer::Append>,
     /// That door's slots.
     pub wal_gauge: Arc<Gauge>,
     /// Whether the disk is full.

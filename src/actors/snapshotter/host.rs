@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use raft::eraftpb::{ConfState, SnapshotMetadata};
 
 use super::{
@@ -14,7 +14,10 @@ use super::{
     role::{Growth, Policy},
 };
 use crate::{
-    actors::wal_writer::{Control, WalFigures},
+    actors::{
+        mailbox::bell::RingingSender,
+        wal_writer::{Control, WalFigures},
+    },
     metrics::Metrics,
     published::Published,
     storage::{
@@ -47,7 +50,7 @@ pub struct Snapshotter {
     /// How long the log is.
     pub wal: Arc<WalFigures>,
     /// Who is told of a new snapshot.
-    pub wal_writer: Sender<Control>,
+    pub wal_writer: RingingSender<Control>,
     /// RaftNode is told here of each that can be sent: the newest at the start, then each new one.
     pub taken: Box<dyn Fn(SnapshotMetadata) + Send>,
     /// Histograms.
@@ -216,6 +219,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        actors::mailbox::bell,
         published::Identity,
         storage::{
             mvcc::State,
@@ -234,7 +238,7 @@ mod tests {
             disk.create_dir(Path::new("/snap")).unwrap();
             let identity =
                 Identity { cluster_id: ClusterId(1), member_id: MemberId(1), name: String::new() };
-            let (wal_writer, told) = crossbeam_channel::bounded(16);
+            let (wal_writer, told) = bell::channel(&Arc::default(), 16);
             let snapshotter = Snapshotter {
                 dir: SnapshotDir::new(Arc::clone(&disk), Path::new("/snap")),
                 disk,

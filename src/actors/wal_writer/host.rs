@@ -7,13 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::{
     Append, Control, WalFigures,
     role::{Role, Written},
 };
-use crate::{metrics::Metrics, storage::wal::WalError};
+use crate::{
+    actors::mailbox::bell::{self, Bell, RingingSender},
+    metrics::Metrics,
+    storage::wal::WalError,
+};
 
 /// After so much quiet, the newest batches are noted as synced.
 const IDLE: Duration = Duration::from_secs(1);
@@ -28,6 +32,8 @@ pub struct Inbox {
     pub append: Receiver<Append>,
     /// Everything else.
     pub control: Receiver<Control>,
+    /// Rung by the senders of both.
+    bell: Arc<Bell>,
 }
 
 /// What the thread reports to.
@@ -53,11 +59,12 @@ pub fn spawn(role: Role, inbox: Inbox, outbox: Outbox) -> std::io::Result<thread
 }
 
 /// The channels of a WAL writer whose mailbox has room for `capacity` batches.
-pub fn channels(capacity: usize) -> (Sender<Append>, Sender<Control>, Inbox) {
+pub fn channels(capacity: usize) -> (RingingSender<Append>, RingingSender<Control>, Inbox) {
     const CONTROL_CAPACITY: usize = 16; // Snapshotter, now and then
-    let (append_sender, append) = crossbeam_channel::bounded(capacity);
-    let (control_sender, control) = crossbeam_channel::bounded(CONTROL_CAPACITY);
-    (append_sender, control_sender, Inbox { append, control })
+    let bell = Arc::new(Bell::default());
+    let (append_sender, append) = bell::channel(&bell, capacity);
+    let (control_sender, control) = bell::channel(&bell, CONTROL_CAPACITY);
+    (append_sender, control_sender, Inbox { append, control, bell })
 }
 
 struct WalThread {
@@ -71,34 +78,51 @@ impl WalThread {
     fn run(&mut self) -> Result<(), WalError> {
         self.publish();
         loop {
-            let timeout = if self.role.is_waiting() { FULL_RETRY } else { IDLE };
-            let mut select = crossbeam_channel::Select::new();
-            let append = select.recv(&self.inbox.append);
-            select.recv(&self.inbox.control);
-            match select.ready_timeout(timeout) {
-                Ok(ready) if ready == append => match self.inbox.append.try_recv() {
-                    Ok(first) => self.group(first)?,
-                    Err(TryRecvError::Empty) => {}
-                    Err(TryRecvError::Disconnected) => return self.stop(),
-                },
-                Ok(_) => match self.inbox.control.try_recv() {
-                    Ok(Control::Snapshotted { mark, release }) => {
-                        self.role.snapshotted(mark, release)?;
-                        self.quiet = false;
-                        self.publish();
-                    }
-                    Err(TryRecvError::Empty) => {}
-                    Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return self.stop(),
-                },
-                Err(_) if self.role.is_waiting() => self.write()?,
-                Err(_) if self.quiet => {}
-                Err(_) => {
-                    self.role.idle()?;
-                    self.quiet = true;
+            match self.inbox.append.try_recv() {
+                Ok(first) => self.group(first)?,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return self.stop(),
+            }
+            match self.inbox.control.try_recv() {
+                Ok(Control::Snapshotted { mark, release }) => {
+                    self.role.snapshotted(mark, release)?;
+                    self.quiet = false;
                     self.publish();
                 }
+                Err(TryRecvError::Empty) => {}
+                Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return self.stop(),
+            }
+            if self.sleep() {
+                continue;
+            }
+            if self.role.is_waiting() {
+                self.write()?;
+            } else if !self.quiet {
+                self.role.idle()?;
+                self.quiet = true;
+                self.publish();
             }
         }
+    }
+
+    /// Sleeps until there is something to do, and tells whether that is a message: there was none in all
+    /// the time otherwise.
+    #[allow(clippy::disallowed_methods, reason = "the host keeps the time; the role sees no clock")]
+    fn sleep(&self) -> bool {
+        let Inbox { append, control, bell } = &self.inbox;
+        let is_idle = || append.is_empty() && control.is_empty();
+        let timeout = if self.role.is_waiting() { FULL_RETRY } else { IDLE };
+        if !is_idle() {
+            return true;
+        }
+        let started = Instant::now();
+        while let Some(rest) = timeout.checked_sub(started.elapsed()) {
+            bell.wait(rest, is_idle);
+            if !is_idle() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Writes `first` and all that waits behind it.
