@@ -1,12 +1,16 @@
 //! Calls that go well, and those that are badly put.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
 use callboard::http::v3::pb::{
     KeyValue,
     etcdserverpb::{PutRequest, PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse},
     grpc::health::v1::{HealthCheckRequest, HealthCheckResponse},
 };
+use flate2::{Compression, write::GzEncoder};
 use http::Method;
+use prost::Message as _;
 
 use crate::support::{
     cluster::{Cluster, FAST},
@@ -165,6 +169,46 @@ fn badly_put_calls() {
         assert_eq!(call.end().http, http, "{metadata:?}");
     }
     assert_eq!(grpc.unary::<_, RangeResponse>(RANGE, &get("a")).unwrap().count, 0);
+}
+
+/// gzip is taken, as by etcd; what unpacks to more than a message may be, or to nothing, is refused.
+#[test]
+fn compressed_messages() {
+    let server = Server::start(&[]);
+    let grpc = Grpc::connect(server.client_addr());
+    let gzip = |bytes: &[u8]| {
+        let mut packing = GzEncoder::new(Vec::new(), Compression::best());
+        packing.write_all(bytes).unwrap();
+        packing.finish().unwrap()
+    };
+    let said = [("grpc-encoding", "gzip")];
+    let put =
+        PutRequest { key: "z".into(), value: vec![b'v'; 5000].into(), ..PutRequest::default() };
+    let packed = gzip(&put.encode_to_vec());
+    assert!(packed.len() < 200, "{}", packed.len());
+    let mut call = grpc.stream_with(&said, PUT);
+    call.send_bytes(frame(1, &packed), true);
+    assert_eq!(call.recv::<PutResponse>().unwrap().unwrap().header.unwrap().revision, 2);
+    assert_eq!(call.end().code, Some(0));
+    let got: RangeResponse = grpc.unary_with(&said, RANGE, &get("z")).unwrap(); // frames may be plain
+    assert_eq!(got.kvs[0].value().len(), 5000);
+    let bomb = gzip(&vec![0; 100_000_000]);
+    for (what, bytes, code, message) in [
+        (
+            "a bomb",
+            &bomb[..],
+            RESOURCE_EXHAUSTED,
+            "grpc: received message after decompression larger",
+        ),
+        ("nonsense", b"nonsense", INTERNAL, "grpc: failed to decompress the received message"),
+        ("cut", &packed[..packed.len() - 9], INTERNAL, "grpc: failed to decompress the received"),
+    ] {
+        let mut call = grpc.stream_with(&said, PUT);
+        call.send_bytes(frame(1, bytes), true);
+        let status = call.end();
+        assert_eq!(status.code, Some(code), "{what}: {status:?}");
+        assert!(status.message.starts_with(message), "{what}: {status:?}");
+    }
 }
 
 /// A call whose time is over is told so.

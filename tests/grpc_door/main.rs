@@ -6,3 +6,4 @@ mod support;
 mod calls;
 mod hostile;
 mod life;
+mod range_stream;

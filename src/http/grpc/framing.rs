@@ -48,6 +48,11 @@ impl Framing {
         Framing { limit, piece: Bytes::new(), partial: BytesMut::new() }
     }
 
+    /// How long a message may be.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Takes the next piece in. The messages of the one before must have been taken out.
     pub fn push(&mut self, piece: Bytes) {
         debug_assert!(self.piece.is_empty(), "a piece is taken in when the last is used up");

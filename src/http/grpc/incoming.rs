@@ -2,12 +2,14 @@
 //! at once; what nobody asks for is not read, and holds the client back.
 
 use std::{
+    io::Read as _,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use futures_util::Stream;
 use h2::RecvStream;
 
@@ -83,21 +85,36 @@ impl Incoming {
         if !compressed {
             return Ok(bytes);
         }
-        match self.encoding {
-            Encoding::Identity => {
-                self.ended = true;
-                Err(RpcError::new(
-                    Code::Internal,
-                    "grpc: compressed flag set with identity or empty encoding",
-                ))
-            }
-        }
+        let plain = match self.encoding {
+            Encoding::Gzip => gunzip(&bytes, self.framing.limit()),
+            Encoding::Identity => Err(RpcError::new(
+                Code::Internal,
+                "grpc: compressed flag set with identity or empty encoding",
+            )),
+        };
+        self.ended |= plain.is_err();
+        plain
     }
 
     fn fail(&mut self, error: RpcError) -> Poll<Option<Result<Bytes, RpcError>>> {
         self.ended = true;
         Poll::Ready(Some(Err(error)))
     }
+}
+
+/// A decompressed message of at most `limit` bytes. No more than that, and a byte, is ever unpacked.
+fn gunzip(bytes: &[u8], limit: usize) -> Result<Bytes, RpcError> {
+    let mut plain = Vec::new();
+    let mut unpacking = MultiGzDecoder::new(bytes).take(limit as u64 + 1);
+    if let Err(error) = unpacking.read_to_end(&mut plain) {
+        let text = format!("grpc: failed to decompress the received message: {error}");
+        return Err(RpcError::with_text(Code::Internal, text));
+    }
+    if plain.len() > limit {
+        let text = format!("grpc: received message after decompression larger than max {limit}");
+        return Err(RpcError::with_text(Code::ResourceExhausted, text));
+    }
+    Ok(plain.into())
 }
 
 impl Stream for Incoming {
@@ -115,5 +132,41 @@ impl From<FrameError> for RpcError {
             FrameError::Format(_) => Code::Internal,
         };
         RpcError::with_text(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packing = GzEncoder::new(Vec::new(), Compression::best());
+        packing.write_all(bytes).unwrap();
+        packing.finish().unwrap()
+    }
+
+    #[test]
+    fn messages_are_unpacked_as_far_as_they_may_be() {
+        let two = [gzip(b"two "), gzip(b"members")].concat();
+        for (packed, limit, expected) in [
+            (gzip(b"message"), 7, Ok(&b"message"[..])),
+            (gzip(b"message"), 6, Err("larger than max 6")),
+            (gzip(&[0; 10_000_000]), 1000, Err("larger than max 1000")),
+            (gzip(b""), 0, Ok(b"")),
+            (two, 11, Ok(b"two members")),
+            (b"nonsense, not gzip".to_vec(), 100, Err("failed to decompress")),
+            (gzip(b"message")[..12].to_vec(), 100, Err("failed to decompress")),
+            (Vec::new(), 100, Err("failed to decompress")),
+        ] {
+            let plain = gunzip(&packed, limit);
+            match expected {
+                Ok(expected) => assert_eq!(plain.unwrap(), expected),
+                Err(text) => assert!(plain.unwrap_err().message.contains(text), "{text}"),
+            }
+        }
     }
 }

@@ -26,6 +26,9 @@ pub struct Metadata {
 pub enum Encoding {
     /// Not at all.
     Identity,
+    /// RFC 1952. Answers are not compressed in return, which gRPC leaves to the server: their cost would
+    /// be borne by all who share the connection's thread.
+    Gzip,
 }
 
 /// A request that is no RPC at all.
@@ -79,6 +82,7 @@ impl Metadata {
         };
         let encoding = match text(headers, "grpc-encoding") {
             "" | "identity" => Encoding::Identity,
+            "gzip" => Encoding::Gzip,
             other => {
                 let text =
                     format!("grpc: Decompressor is not installed for grpc-encoding {other:?}");
@@ -109,8 +113,8 @@ fn is_protobuf(content_type: &str) -> bool {
     matches!(media_type, "application/grpc" | "application/grpc+proto")
 }
 
-/// At most eight digits and a unit.
-fn timeout(value: &[u8]) -> Option<Duration> {
+/// How long a client waits, as `grpc-timeout` says it: at most eight digits and a unit.
+pub fn timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
