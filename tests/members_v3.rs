@@ -4,11 +4,13 @@ mod support;
 
 use std::time::Duration;
 
+use callboard::http::v3::methods::{Streaming, Unary};
 use callboard::http::v3::pb::etcdserverpb::{
     HashKvRequest, HashKvResponse, Member, MemberAddRequest, MemberAddResponse, MemberListRequest,
     MemberListResponse, MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest,
     MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse, MoveLeaderRequest,
-    MoveLeaderResponse, PutRequest, PutResponse, ResponseHeader, StatusRequest, StatusResponse,
+    MoveLeaderResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader,
+    StatusRequest, StatusResponse,
 };
 use support::clock::poll;
 use support::cluster::{Cluster, FAST, SETTLE};
@@ -154,6 +156,7 @@ fn a_learner_is_promoted_when_it_has_caught_up() {
     known.expect("it learns that it has no vote");
     let only_voters = "etcdserver: rpc not supported for learner";
     refused(list(&learner, false), FAILED_PRECONDITION, only_voters);
+    refuses_what_needs_a_vote(&learner, only_voters);
     let promoted = poll(SETTLE, || match promote(&follower, id) {
         Ok(answer) => Some(answer),
         Err(status) => {
@@ -166,6 +169,34 @@ fn a_learner_is_promoted_when_it_has_caught_up() {
     let learned = poll(SETTLE, || (!status(&learner).is_learner).then_some(()));
     learned.expect("it learns that it votes");
     assert_eq!(list(&learner, true).unwrap().len(), 4);
+}
+
+/// A learner tells what it has, to those who know that it may be old, and nothing else.
+fn refuses_what_needs_a_vote(learner: &Grpc, only_voters: &str) {
+    let range = |serializable| {
+        let request = RangeRequest { key: "k1".into(), serializable, ..RangeRequest::default() };
+        learner.unary::<_, RangeResponse>("/etcdserverpb.KV/Range", &request)
+    };
+    refused(range(false), FAILED_PRECONDITION, only_voters);
+    let found = poll(SETTLE, || range(true).unwrap().kvs.into_iter().next());
+    assert_eq!(found.expect("it gets the log").key(), b"k1");
+    for (rpc, _, _) in
+        Unary::ALL.iter().filter(|row| !matches!(row.0, Unary::Range | Unary::Status))
+    {
+        let answer = learner.unary::<_, RangeResponse>(rpc.grpc_path(), &RangeRequest::default());
+        refused(answer, FAILED_PRECONDITION, only_voters);
+    }
+    for (rpc, path, _) in Streaming::ALL {
+        let mut call = learner.stream(path);
+        call.send(&RangeRequest::default());
+        call.half_close();
+        if *rpc == Streaming::Snapshot {
+            assert!(call.recv_bytes().unwrap().is_some_and(|piece| !piece.is_empty()));
+            continue;
+        }
+        let status = call.end();
+        assert!(status.is(FAILED_PRECONDITION, only_voters), "{path}: {status:?}");
+    }
 }
 
 #[test]

@@ -27,7 +27,6 @@ impl Services {
         caller: &Caller,
         request: MemberAddRequest,
     ) -> Result<MemberAddResponse, RpcError> {
-        self.admit_voter()?;
         self.admit_root(caller)?;
         let urls = membership::peer_urls(&request.peer_ur_ls).map_err(|_| MEMBER_BAD_URLS)?;
         let change = membership::addition(urls.clone(), request.is_learner);
@@ -51,7 +50,6 @@ impl Services {
         caller: &Caller,
         request: MemberRemoveRequest,
     ) -> Result<MemberRemoveResponse, RpcError> {
-        self.admit_voter()?;
         self.admit_root(caller)?;
         self.change_members(MemberChange::Remove { id: MemberId(request.id) }).await?;
         let (header, members) = (self.header_without_revision(), self.members());
@@ -64,7 +62,6 @@ impl Services {
         caller: &Caller,
         request: MemberUpdateRequest,
     ) -> Result<MemberUpdateResponse, RpcError> {
-        self.admit_voter()?;
         self.admit_root(caller)?;
         let mut peer_urls = request.peer_ur_ls;
         peer_urls.sort_unstable();
@@ -79,7 +76,6 @@ impl Services {
         caller: &Caller,
         request: MemberListRequest,
     ) -> Result<MemberListResponse, RpcError> {
-        self.admit_voter()?;
         self.admit_user(caller)?;
         if request.linearizable {
             self.read_index().await?;
@@ -94,7 +90,6 @@ impl Services {
         caller: &Caller,
         request: MemberPromoteRequest,
     ) -> Result<MemberPromoteResponse, RpcError> {
-        self.admit_voter()?;
         self.admit_root(caller)?;
         self.change_members(MemberChange::Promote { id: MemberId(request.id) }).await?;
         let (header, members) = (self.header_without_revision(), self.members());

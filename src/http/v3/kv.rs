@@ -41,6 +41,7 @@ impl Services {
         let query = convert::range(request);
         self.admit_range(caller, &query)?;
         if !serializable {
+            self.admit_voter()?;
             self.read_index().await?;
             self.admit_range(caller, &query)?; // rights may have changed meanwhile
         }

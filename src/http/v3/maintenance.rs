@@ -39,7 +39,6 @@ impl Services {
             AlarmAction::try_from(request.action).map_err(|_| error::UNKNOWN_ALARM)?,
             AlarmType::try_from(request.alarm).map_err(|_| error::UNKNOWN_ALARM)?,
         );
-        self.admit_voter()?;
         if action == AlarmAction::Get { self.admit_user(caller) } else { self.admit_root(caller) }?;
         let alarms = match (action, kind_of(alarm)) {
             (AlarmAction::Get, kind) => {
@@ -105,7 +104,6 @@ impl Services {
         caller: &Caller,
         _request: DefragmentRequest,
     ) -> Result<DefragmentResponse, RpcError> {
-        self.admit_voter()?;
         self.admit_root(caller)?;
         std::future::ready(()).await; // an RPC as all others, though it waits for nothing
         Ok(DefragmentResponse { header: None })
@@ -119,7 +117,6 @@ impl Services {
     ) -> Result<MoveLeaderResponse, RpcError> {
         /// How often it is looked whether that happened.
         const LOOK: Duration = Duration::from_millis(5);
-        self.admit_voter()?;
         self.admit_root(caller)?;
         let published = &self.doors.published;
         if !published.is_leader() {
@@ -148,7 +145,6 @@ impl Services {
         caller: &Caller,
         request: DowngradeRequest,
     ) -> Result<DowngradeResponse, RpcError> {
-        self.admit_voter()?;
         self.admit_root(caller)?;
         self.read_index().await?;
         Err(match DowngradeAction::try_from(request.action) {
@@ -196,17 +192,6 @@ impl Services {
                 SnapshotResponse { header: None, remaining_bytes: remaining, blob, version };
             Some((Ok(answer), more))
         })))
-    }
-
-    /// A learner answers only for itself.
-    pub(super) fn admit_voter(&self) -> Result<(), RpcError> {
-        let published = &self.doors.published;
-        let state = published.state.load();
-        let own = state.membership().member(published.identity.member_id);
-        if own.is_some_and(|member| member.learner) {
-            return Err(error::NOT_SUPPORTED_FOR_LEARNER);
-        }
-        Ok(())
     }
 }
 

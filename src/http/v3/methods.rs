@@ -53,6 +53,9 @@ macro_rules! unary {
                 codec: C,
                 request: Bytes,
             ) -> Result<Bytes, RpcError> {
+                if !matches!(self, Unary::Range | Unary::Status) {
+                    services.admit_voter()?; // a Range is looked at when it is read
+                }
                 services.catch_up(caller).await;
                 match self {
                     $(Unary::$name => {
@@ -171,6 +174,9 @@ impl Streaming {
         codec: C,
         mut requests: Requests<Bytes>,
     ) -> Result<Answers<Bytes>, RpcError> {
+        if self != Streaming::Snapshot {
+            services.admit_voter()?;
+        }
         services.catch_up(caller).await;
         match self {
             Streaming::Watch => {

@@ -106,4 +106,16 @@ impl Services {
     fn header_now(&self) -> Option<ResponseHeader> {
         self.header(self.doors.published.state.load().revision)
     }
+
+    /// A learner answers only what needs no vote: its status, a serializable range, a snapshot. What it
+    /// knows may be old, and nothing of it says so.
+    fn admit_voter(&self) -> Result<(), RpcError> {
+        let published = &self.doors.published;
+        let state = published.state.load();
+        let own = state.membership().member(published.identity.member_id);
+        if own.is_some_and(|member| member.learner) {
+            return Err(error::NOT_SUPPORTED_FOR_LEARNER);
+        }
+        Ok(())
+    }
 }
