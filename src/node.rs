@@ -466,7 +466,7 @@ impl Core {
             certificates,
             drain: http::drain::DrainSignal::default(),
             gate,
-            grpc: GrpcFigures::new(config.metrics == MetricsDetail::Extensive),
+            grpc: Arc::new(GrpcFigures::new(config.metrics == MetricsDetail::Extensive)),
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
                 watch_capacity: config.mailbox.watch,

@@ -271,3 +271,50 @@ fn a_stream_whose_request_cannot_be_read_is_refused() {
         }
     }
 }
+
+#[test]
+fn calls_end_when_the_client_gives_up_and_are_counted() {
+    let gateway = Gateway::start(&["--metrics=extensive"]);
+    let late =
+        r#"{"error":"context deadline exceeded","code":4,"message":"context deadline exceeded"}"#;
+    let invalid =
+        r#"{"error":"invalid grpc-timeout: soon","code":3,"message":"invalid grpc-timeout: soon"}"#;
+    // Somebody holds the lock: the next one waits, as long as it says.
+    let (status, held) = gateway.post("/v3/lock/lock", r#"{"name":"bA=="}"#);
+    assert_eq!(status, 200, "{held}");
+    for (path, timeout, body, expected) in [
+        ("/v3/lock/lock", "30m", r#"{"name":"bA=="}"#, (504, late)),
+        ("/v3/kv/range", "soon", r#"{"key":"YQ=="}"#, (400, invalid)),
+        ("/v3/watch", "soon", r#"{"create_request":{"key":"YQ=="}}"#, (400, invalid)),
+    ] {
+        let request = Request::new("POST", path).header("Grpc-Timeout", timeout).body(body);
+        let answer = gateway.send(&request);
+        assert_eq!((answer.status(), answer.text().as_str()), expected, "{path}");
+    }
+    let request = Request::new("POST", "/v3/watch")
+        .header("Grpc-Timeout", "300m")
+        .body(r#"{"create_request":{"key":"YQ=="}}"#);
+    let mut watch = Incoming::open(gateway.server.client_addr(), &request, PATIENCE).unwrap();
+    let created = watch.next_line(PATIENCE).unwrap().expect("it is made");
+    assert!(created.starts_with(b"{\"result\":"), "{}", String::from_utf8_lossy(&created));
+    let last = String::from_utf8(watch.next_line(PATIENCE).unwrap().expect("a last line")).unwrap();
+    assert!(last.contains("\"grpc_code\":4") && last.contains("\"http_code\":504"), "{last}");
+    assert_eq!(watch.next_line(PATIENCE).unwrap(), None, "it has ended");
+
+    let metrics = gateway.send(&Request::new("GET", "/metrics")).text();
+    let lock = r#"grpc_method="Lock",grpc_service="v3lockpb.Lock",grpc_type="unary""#;
+    let watch = r#"grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream""#;
+    for line in [
+        format!("grpc_server_started_total{{{lock}}} 2"),
+        format!("grpc_server_handled_total{{grpc_code=\"OK\",{lock}}} 1"),
+        format!("grpc_server_handled_total{{grpc_code=\"DeadlineExceeded\",{lock}}} 1"),
+        format!("grpc_server_msg_received_total{{{lock}}} 2"),
+        format!("grpc_server_msg_sent_total{{{lock}}} 1"),
+        format!("grpc_server_handled_total{{grpc_code=\"DeadlineExceeded\",{watch}}} 1"),
+        format!("grpc_server_msg_received_total{{{watch}}} 1"),
+        format!("grpc_server_msg_sent_total{{{watch}}} 1"),
+        format!("grpc_server_handling_seconds_count{{{lock}}} 2"),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is missing");
+    }
+}

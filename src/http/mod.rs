@@ -85,7 +85,7 @@ pub struct Doors {
     /// `--quota-backend-bytes` at work.
     pub quota: quota::Quota,
     /// What is counted of RPCs.
-    pub grpc: grpc::figures::GrpcFigures,
+    pub grpc: Arc<grpc::figures::GrpcFigures>,
     /// Limits and manners.
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.

@@ -5,18 +5,21 @@
 //! what a refusal looks like, [`streaming`] an RPC with many answers. What the RPCs do is in
 //! [`crate::http::v3`], and is known here by its table of methods alone.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_http::{
-    Method, Payload, Request, StatusCode,
+    Payload, Request, StatusCode,
     header::{self, HeaderMap},
 };
+
+use tokio::time::Instant;
 
 use self::codec::Json;
 use super::{
     Doors,
     answer::{self, Answer},
     body::{self, BodyError},
+    grpc::{figures::CountedCall, metadata, methods::Method},
     service::Routed,
     v3::{
         Caller, Services,
@@ -35,6 +38,9 @@ const PREFIXES: [&[u8]; 3] = [b"/v3/", b"/v3beta/", b"/v3alpha/"];
 /// Beside `--max-request-bytes`, for what surrounds a request: as in etcd.
 const OVERHEAD_BYTES: usize = 512 * 1024;
 
+/// The client's time is over.
+const LATE: RpcError = RpcError::new(Code::DeadlineExceeded, "context deadline exceeded");
+
 /// Whether a path is the gateway's, there or not.
 pub fn is_gateway(path: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| path.starts_with(prefix))
@@ -45,6 +51,15 @@ pub fn is_gateway(path: &[u8]) -> bool {
 enum Rpc {
     Unary(Unary),
     Streaming(Streaming),
+}
+
+impl From<Rpc> for Method {
+    fn from(rpc: Rpc) -> Method {
+        match rpc {
+            Rpc::Unary(rpc) => Method::Unary(rpc),
+            Rpc::Streaming(rpc) => Method::Streaming(rpc),
+        }
+    }
 }
 
 impl Rpc {
@@ -59,20 +74,45 @@ impl Rpc {
 /// Answers a request for a path of the gateway.
 pub fn answer(doors: &Arc<Doors>, path: &[u8], request: &mut Request) -> Routed {
     let Some(rpc) = Rpc::of(path) else { return Routed::Now(error::no_such_path()) };
-    if request.method() != Method::POST {
+    if request.method() != actix_http::Method::POST {
         return Routed::Now(answer::method_not_allowed(Some("POST")));
     }
     let caller = caller(request.head().headers(), request.peer_addr());
+    let timeout = match timeout(request.head().headers()) {
+        Ok(timeout) => timeout,
+        Err(error) => return Routed::Now(error::answer(&error)),
+    };
     let declared = body::declared_len(request.head());
     let payload = request.take_payload();
     let doors = Arc::clone(doors);
     Routed::later(async move {
+        let mut counted = CountedCall::begin(&doors.grpc, rpc.into());
         let called = match rpc {
-            Rpc::Unary(rpc) => call(doors, rpc, &caller, payload, declared).await,
-            Rpc::Streaming(rpc) => streaming::call(doors, rpc, &caller, payload, declared).await,
+            Rpc::Unary(rpc) => {
+                let calling = call(doors, rpc, &caller, payload, declared, &counted);
+                let called = in_time(timeout, calling).await;
+                counted.end(called.as_ref().err().map(|error| error.code));
+                called
+            }
+            Rpc::Streaming(rpc) => {
+                let deadline = timeout.map(|timeout| Instant::now() + timeout);
+                let call = streaming::Call { rpc, caller, deadline, counted };
+                streaming::answer(doors, call, payload, declared).await
+            }
         };
         called.unwrap_or_else(|error| error::answer(&error))
     })
+}
+
+/// Gives up when the client does.
+async fn in_time<T>(
+    timeout: Option<Duration>,
+    work: impl Future<Output = Result<T, RpcError>>,
+) -> Result<T, RpcError> {
+    match timeout {
+        None => work.await,
+        Some(timeout) => tokio::time::timeout(timeout, work).await.unwrap_or(Err(LATE)),
+    }
 }
 
 async fn call(
@@ -81,13 +121,16 @@ async fn call(
     caller: &Caller,
     payload: Payload,
     declared: Option<u64>,
+    counted: &CountedCall,
 ) -> Result<Answer, RpcError> {
     let request = whole_body(&doors, payload, declared).await?;
+    counted.received(0); // bytes are those of gRPC
     refuse_without_leader(&doors, caller)?;
     let answer = rpc.call(&Services::new(doors), caller, Json::Unary, request).await?;
     if answer.is_empty() {
         return Err(codec::NOT_WRITTEN);
     }
+    counted.sent(0);
     Ok(answer::json(StatusCode::OK, answer))
 }
 
@@ -101,7 +144,7 @@ async fn whole_body(
     body::read(payload, declared, limit).await.map_err(|error| match error {
         BodyError::TooLarge => objects::too_large(limit),
         BodyError::Broken => RpcError::new(Code::InvalidArgument, "unexpected EOF"),
-        BodyError::Slow => RpcError::new(Code::DeadlineExceeded, "context deadline exceeded"),
+        BodyError::Slow => LATE,
     })
 }
 
@@ -113,6 +156,16 @@ fn message_bytes_max(doors: &Doors) -> usize {
 
 fn refuse_without_leader(doors: &Doors, caller: &Caller) -> Result<(), RpcError> {
     if caller.has_leader && doors.has_no_leader() { Err(NO_LEADER) } else { Ok(()) }
+}
+
+/// How long the client waits: header `Grpc-Timeout`.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, RpcError> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let timeout = metadata::timeout(value.as_bytes());
+    timeout.map(Some).ok_or_else(|| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        RpcError::with_text(Code::InvalidArgument, format!("invalid grpc-timeout: {value}"))
+    })
 }
 
 /// Who calls. A header `Grpc-Metadata-NAME` is gRPC's metadata NAME.

@@ -75,7 +75,7 @@ async fn answer_unary(
     method: Method,
     metadata: &Metadata,
     mut incoming: Incoming,
-    mut reply: Reply<'_>,
+    mut reply: Reply,
 ) -> Result<(), Gone> {
     let mut deadline = pin!(metadata.timeout.map(sleep));
     let answered = {

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::methods::{Method, split};
 use crate::http::v3::error::Code;
 
@@ -65,6 +67,47 @@ struct MethodFigures {
     /// Calls that took at most so long, and longer than the bound before.
     took: [AtomicU64; BOUNDS_MILLIS.len() + 1],
     took_micros: AtomicU64,
+}
+
+/// A call that is counted: begun when it is made, ended once; one that nobody ends was given up.
+#[derive(Debug)]
+pub struct CountedCall {
+    figures: Arc<GrpcFigures>,
+    method: Method,
+    begun: Option<Instant>,
+    ended: bool,
+}
+
+impl CountedCall {
+    /// A call of this method begins.
+    pub fn begin(figures: &Arc<GrpcFigures>, method: Method) -> CountedCall {
+        add(&figures.methods[method.index()].started, 1);
+        let begun = figures.timed.then(Instant::now);
+        CountedCall { figures: Arc::clone(figures), method, begun, ended: false }
+    }
+
+    /// A message came in, of so many bytes of gRPC.
+    pub fn received(&self, bytes: usize) {
+        self.figures.received(self.method, bytes);
+    }
+
+    /// A message goes out, of so many bytes of gRPC.
+    pub fn sent(&self, bytes: usize) {
+        self.figures.sent(self.method, bytes);
+    }
+
+    /// It has ended; none: well.
+    pub fn end(&mut self, code: Option<Code>) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.figures.handled(self.method, code, self.begun.map(|begun| begun.elapsed()));
+        }
+    }
+}
+
+impl Drop for CountedCall {
+    fn drop(&mut self) {
+        self.end(Some(Code::Cancelled));
+    }
 }
 
 /// Requests of clients of one version.
@@ -127,11 +170,6 @@ impl GrpcFigures {
         }
     }
 
-    /// A call begins.
-    pub fn started(&self, method: Method) {
-        add(&self.methods[method.index()].started, 1);
-    }
-
     /// A message came in.
     pub fn received(&self, method: Method, bytes: usize) {
         add(&self.methods[method.index()].received, 1);
@@ -139,13 +177,13 @@ impl GrpcFigures {
     }
 
     /// A message goes out.
-    pub fn sent(&self, method: Method, bytes: usize) {
+    fn sent(&self, method: Method, bytes: usize) {
         add(&self.methods[method.index()].sent, 1);
         add(&self.sent_bytes, bytes);
     }
 
     /// A call has ended; none: well.
-    pub fn handled(&self, method: Method, code: Option<Code>, took: Option<Duration>) {
+    fn handled(&self, method: Method, code: Option<Code>, took: Option<Duration>) {
         let figures = &self.methods[method.index()];
         add(&figures.handled[code.map_or(0, |code| code as usize)], 1);
         if let Some(took) = took {
@@ -282,11 +320,17 @@ mod tests {
 
     #[test]
     fn calls_are_counted_under_etcds_names() {
-        let figures = GrpcFigures::new(true);
+        let figures = Arc::new(GrpcFigures::new(true));
         let (put, watch) = (Method::Unary(Unary::Put), Method::Streaming(Streaming::Watch));
-        figures.started(put);
-        figures.received(put, 10);
-        figures.sent(put, 20);
+        let mut call = CountedCall::begin(&figures, put);
+        call.received(10);
+        call.sent(20);
+        call.begun = None;
+        call.end(Some(Code::NotFound));
+        drop(call); // is not counted twice
+        let mut given_up = CountedCall::begin(&figures, put);
+        given_up.begun = None;
+        drop(given_up);
         figures.handled(put, None, Some(Duration::from_millis(7)));
         figures.handled(put, Some(Code::Unavailable), Some(Duration::from_secs(20)));
         figures.handled(watch, Some(Code::Cancelled), None);
@@ -299,12 +343,14 @@ mod tests {
         let watch =
             r#"grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream""#;
         for line in [
-            format!("grpc_server_started_total{{{put}}} 1"),
+            format!("grpc_server_started_total{{{put}}} 2"),
             format!("grpc_server_msg_received_total{{{put}}} 1"),
             format!("grpc_server_msg_sent_total{{{put}}} 1"),
             format!("grpc_server_handled_total{{grpc_code=\"OK\",{put}}} 1"),
             format!("grpc_server_handled_total{{grpc_code=\"Unavailable\",{put}}} 1"),
-            format!("grpc_server_handled_total{{grpc_code=\"NotFound\",{put}}} 0"),
+            format!("grpc_server_handled_total{{grpc_code=\"NotFound\",{put}}} 1"),
+            format!("grpc_server_handled_total{{grpc_code=\"Canceled\",{put}}} 1"),
+            format!("grpc_server_handled_total{{grpc_code=\"Aborted\",{put}}} 0"),
             format!("grpc_server_handled_total{{grpc_code=\"Canceled\",{watch}}} 1"),
             format!("grpc_server_handling_seconds_bucket{{{put},le=\"0.005\"}} 0"),
             format!("grpc_server_handling_seconds_bucket{{{put},le=\"0.01\"}} 1"),

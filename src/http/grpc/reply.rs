@@ -3,15 +3,20 @@
 
 use std::{
     future::poll_fn,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::{Buf as _, Bytes};
 use h2::{SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use tokio::time::Instant;
 
-use super::{figures::GrpcFigures, framing::HEAD_BYTES, metadata::NoCall, methods::Method};
+use super::{
+    figures::{CountedCall, GrpcFigures},
+    framing::HEAD_BYTES,
+    metadata::NoCall,
+    methods::Method,
+};
 use crate::http::v3::error::{Code, RpcError};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -35,35 +40,26 @@ impl From<h2::Error> for Gone {
 }
 
 /// See the head of the module. How the call ends is counted once; one that nobody ends was given up.
-pub struct Reply<'a> {
+pub struct Reply {
     respond: SendResponse<Bytes>,
     sending: Option<SendStream<Bytes>>,
-    counted: Option<Counted<'a>>,
+    counted: Option<CountedCall>,
 }
 
-/// A call that is counted.
-struct Counted<'a> {
-    figures: &'a GrpcFigures,
-    method: Method,
-    begun: Option<Instant>,
-}
-
-impl<'a> Reply<'a> {
+impl Reply {
     /// Before anything is sent.
-    pub fn new(respond: SendResponse<Bytes>) -> Reply<'a> {
+    pub fn new(respond: SendResponse<Bytes>) -> Reply {
         Reply { respond, sending: None, counted: None }
     }
 
     /// A call of this method begins.
-    pub fn count(&mut self, figures: &'a GrpcFigures, method: Method) {
-        figures.started(method);
-        let begun = figures.timed.then(Instant::now);
-        self.counted = Some(Counted { figures, method, begun });
+    pub fn count(&mut self, figures: &Arc<GrpcFigures>, method: Method) {
+        self.counted = Some(CountedCall::begin(figures, method));
     }
 
     fn ended(&mut self, code: Option<Code>) {
-        if let Some(Counted { figures, method, begun }) = self.counted.take() {
-            figures.handled(method, code, begun.map(|begun| begun.elapsed()));
+        if let Some(counted) = &mut self.counted {
+            counted.end(code);
         }
     }
 
@@ -83,8 +79,8 @@ impl<'a> Reply<'a> {
         message: Bytes,
         interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
     ) -> Result<(), E> {
-        if let Some(Counted { figures, method, .. }) = &self.counted {
-            figures.sent(*method, message.len().saturating_sub(HEAD_BYTES));
+        if let Some(counted) = &self.counted {
+            counted.sent(message.len().saturating_sub(HEAD_BYTES));
         }
         send_all(self.sending()?, message, interrupted).await
     }
@@ -126,12 +122,6 @@ impl<'a> Reply<'a> {
         put_status(head.headers_mut(), error);
         self.respond.send_response(head, true)?;
         Ok(())
-    }
-}
-
-impl Drop for Reply<'_> {
-    fn drop(&mut self) {
-        self.ended(Some(Code::Cancelled));
     }
 }
 

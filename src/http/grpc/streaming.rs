@@ -52,7 +52,7 @@ pub(super) async fn answer(
     method: Method,
     metadata: &Metadata,
     incoming: Incoming,
-    mut reply: Reply<'_>,
+    mut reply: Reply,
 ) -> Result<(), Gone> {
     if metadata.caller.has_leader && door.doors.has_no_leader() {
         return reply.refuse(&NO_LEADER);
@@ -70,7 +70,7 @@ async fn carry(
     method: Method,
     metadata: &Metadata,
     incoming: Incoming,
-    reply: &mut Reply<'_>,
+    reply: &mut Reply,
     ends: &mut Ends,
 ) -> Result<(), End> {
     let mut answers = {
@@ -129,7 +129,7 @@ async fn call(
     }
 }
 
-fn poll_end(reply: &mut Reply<'_>, ends: &mut Ends, cx: &mut Context<'_>) -> Poll<End> {
+fn poll_end(reply: &mut Reply, ends: &mut Ends, cx: &mut Context<'_>) -> Poll<End> {
     if let Poll::Ready(gone) = reply.poll_gone(cx) {
         return Poll::Ready(gone.into());
     }
