@@ -155,7 +155,7 @@ mod tests {
         for (packed, limit, expected) in [
             (gzip(b"message"), 7, Ok(&b"message"[..])),
             (gzip(b"message"), 6, Err("larger than max 6")),
-            (gzip(&[0; 10_000_000]), 1000, Err("larger than max 1000")),
+            (gzip(&vec![0; 10_000_000]), 1000, Err("larger than max 1000")),
             (gzip(b""), 0, Ok(b"")),
             (two, 11, Ok(b"two members")),
             (b"nonsense, not gzip".to_vec(), 100, Err("failed to decompress")),
