@@ -205,7 +205,7 @@ impl Member {
             },
             telemetry: None,
             certificates: None,
-            grpc: GrpcFigures::new(false),
+            grpc: Arc::new(GrpcFigures::new(false)),
             drain: DrainSignal::default(),
         });
         let settings = ServerSettings { workers: 2, ..ServerSettings::default() };
