@@ -258,10 +258,20 @@ impl<A> Future for Answering<A> {
     }
 }
 
+impl<A> Answering<A> {
+    /// Waits no more. Gives the answer if it is there; one that comes later comes back to its actor.
+    pub fn give_up(&mut self) -> Option<A> {
+        let contents = std::mem::replace(&mut *self.0.open(), Contents::Closed);
+        match contents {
+            Contents::Answered(answer) => Some(answer),
+            _ => None, // what else it is, is dropped outside the lock
+        }
+    }
+}
+
 impl<A> Drop for Answering<A> {
     fn drop(&mut self) {
-        let contents = std::mem::replace(&mut *self.0.open(), Contents::Closed);
-        drop(contents); // outside the lock
+        drop(self.give_up());
     }
 }
 

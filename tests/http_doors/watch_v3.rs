@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use callboard::{
     command::KeyRange,
     http::v3::{
-        Answers, Caller, Services,
+        Caller, Services,
         error::{RpcError, STOPPED},
         pb::etcdserverpb::{
             CompactionRequest, DeleteRangeRequest, PutRequest, RequestOp, TxnRequest,
@@ -22,11 +22,11 @@ use tokio::sync::mpsc;
 
 use super::member::{Member, Sizes};
 
-/// A client with one stream of watches.
+/// A client with one stream of watches, and a connection on which one answer may wait.
 struct Client {
     services: Services,
     requests: Option<mpsc::UnboundedSender<WatchRequest>>,
-    answers: Answers<WatchResponse>,
+    answers: mpsc::Receiver<Result<WatchResponse, RpcError>>,
 }
 
 impl Client {
@@ -37,7 +37,15 @@ impl Client {
             let request: WatchRequest = sent.recv().await?;
             Some((Ok::<_, RpcError>(request), sent))
         });
-        let answers = services.watch(&Caller::default(), Box::pin(sent)).unwrap();
+        let mut made = services.watch(&Caller::default(), Box::pin(sent)).unwrap();
+        let (connection, answers) = mpsc::channel(1);
+        actix_rt::spawn(async move {
+            while let Some(answer) = made.next().await {
+                if connection.send(answer).await.is_err() {
+                    break; // the client has gone
+                }
+            }
+        });
         Client { services, requests: Some(requests), answers }
     }
 
@@ -59,7 +67,7 @@ impl Client {
     }
 
     async fn answer(&mut self) -> WatchResponse {
-        let answer = tokio::time::timeout(Duration::from_secs(5), self.answers.next()).await;
+        let answer = tokio::time::timeout(Duration::from_secs(5), self.answers.recv()).await;
         answer.expect("an answer in time").expect("the stream goes on").unwrap()
     }
 
@@ -239,9 +247,9 @@ async fn history_and_what_is_left_of_it() {
     }
     assert_answers!(client, ["5 @9 +b=9@9"]);
     member.drain().await;
-    let end = client.answers.next().await;
+    let end = client.answers.recv().await;
     assert_eq!(end.map(|answer| answer.map(drop)), Some(Err(STOPPED)));
-    assert!(client.answers.next().await.is_none());
+    assert!(client.answers.recv().await.is_none());
 }
 
 #[actix_rt::test]
@@ -277,8 +285,9 @@ async fn what_is_there_comes_first_to_who_asks_for_it() {
     client.delete("b", "").await;
     let first = |start| WatchCreateRequest { send_initial: true, ..from("a", "z", start) };
     client.watch(first(0));
+    assert_answers!(client, ["0 @5 created"]);
     client.put("c", "1").await;
-    assert_answers!(client, ["0 @5 created", "0 @5 +a=2@4", "0 @5 initial-done", "0 @6 +c=1@6"]);
+    assert_answers!(client, ["0 @5 +a=2@4", "0 @5 initial-done", "0 @6 +c=1@6"]);
     client.cancel(0);
     client.watch(first(3));
     assert_answers!(
@@ -482,7 +491,7 @@ impl Model {
             Step::Read(count) => {
                 for _ in 0..count {
                     let short = Duration::from_millis(1);
-                    let answer = tokio::time::timeout(short, self.client.answers.next()).await;
+                    let answer = tokio::time::timeout(short, self.client.answers.recv()).await;
                     let Ok(answer) = answer else { break };
                     self.read(&answer.unwrap().unwrap());
                 }

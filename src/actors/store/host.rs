@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::{
     AskLeases, Cancel, LeasesByEnd, Sink, Subscribe, SubscribeError, SubscriptionId,
     role::{Committed, Counted, Effect, Input, LeaseCounted, Role},
-    watch_line::{Mark, RangeRefused, SubscribeRange, WatchLine},
+    watch_line::{Mark, RangeRefused, SubscribeRange, Tags, WatchLine},
 };
 use crate::{
     actors::{
@@ -196,9 +196,7 @@ impl Store {
             }
             Effect::Tell(record, ids) => {
                 self.pace.metrics.watch_events.inc_by(ids.len() as u64);
-                for id in ids {
-                    self.tell(id, &record);
-                }
+                self.tell(&ids, &record);
             }
             Effect::Propose(command) => {
                 if let Some(meet) = &self.raft_node {
@@ -247,10 +245,25 @@ impl Store {
         }
     }
 
-    fn tell(&mut self, id: SubscriptionId, record: &Arc<SharedRecord>) {
-        let Some(OnLine { tag, line }) = self.lines.get(&id) else { return };
-        if !line.tell(*tag, record) {
-            line.end(*tag);
+    /// Tells watches of a revision: neighbours on one line together.
+    fn tell(&mut self, ids: &[SubscriptionId], record: &Arc<SharedRecord>) {
+        let lines = &self.lines;
+        let mut missed = Vec::new();
+        let mut on_line = ids.iter().filter_map(|id| Some((*id, lines.get(id)?))).peekable();
+        while let Some((first, OnLine { tag, line })) = on_line.next() {
+            let (mut told, mut tags) = (vec![first], Tags::from_slice(&[*tag]));
+            while let Some((id, next)) = on_line.next_if(|(_, next)| Arc::ptr_eq(&next.line, line))
+            {
+                told.push(id);
+                tags.push(next.tag);
+            }
+            if let Err(tags) = line.tell(tags, record) {
+                tags.into_iter().for_each(|tag| line.end(tag));
+                missed.extend(told);
+            }
+        }
+        drop(on_line);
+        for id in missed {
             self.forget(id); // its owner goes on from history
         }
     }

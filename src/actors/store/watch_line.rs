@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::IntGauge;
+use smallvec::SmallVec;
 use tokio::sync::{Notify, mpsc};
 
 use super::SubscriptionId;
@@ -55,33 +56,37 @@ impl actix::Message for Mark {
 /// What comes over a line.
 #[derive(Debug)]
 pub enum Told {
-    /// A revision that one of the watches is to see.
+    /// A revision that some of the watches are to see.
     Record {
-        /// Which watch.
-        tag: u64,
+        /// Which watches.
+        tags: Tags,
         /// What happened.
         record: Arc<SharedRecord>,
-        /// Counts it as pending while it is on its way.
+        /// Counts it as pending, for each of them, while it is on its way.
         pending: Pending,
     },
     /// All up to this revision has been told.
     Mark(Revision),
 }
 
+/// Watches of one line. Mostly one; but a stream of a thousand is told of a revision in one message.
+pub type Tags = SmallVec<[u64; 2]>;
+
 /// Counted while it is there.
 #[derive(Debug)]
-pub struct Pending(IntGauge);
+pub struct Pending(IntGauge, i64);
 
 impl Pending {
-    fn new(gauge: &IntGauge) -> Pending {
-        gauge.inc();
-        Pending(gauge.clone())
+    fn new(gauge: &IntGauge, count: usize) -> Pending {
+        let count = count as i64;
+        gauge.add(count);
+        Pending(gauge.clone(), count)
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.sub(self.1);
     }
 }
 
@@ -104,19 +109,19 @@ pub struct WatchLine {
 }
 
 impl WatchLine {
-    /// A line on which `capacity` revisions may wait; `pending` counts them.
+    /// A line on which `capacity` revisions may wait; `pending` counts them for each watch.
     pub fn new(capacity: usize, pending: IntGauge) -> (Arc<WatchLine>, mpsc::Receiver<Told>) {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
         let (missed, wake) = (Mutex::default(), Notify::new());
         (Arc::new(WatchLine { sender, missed, wake, pending }), receiver)
     }
 
-    /// Tells a watch of a revision; whether that worked.
-    pub(super) fn tell(&self, tag: u64, record: &Arc<SharedRecord>) -> bool {
-        let Ok(permit) = self.sender.try_reserve() else { return false };
-        let pending = Pending::new(&self.pending);
-        permit.send(Told::Record { tag, record: Arc::clone(record), pending });
-        true
+    /// Tells watches of a revision, all or, where there is no room, none: those come back.
+    pub(super) fn tell(&self, tags: Tags, record: &Arc<SharedRecord>) -> Result<(), Tags> {
+        let Ok(permit) = self.sender.try_reserve() else { return Err(tags) };
+        let pending = Pending::new(&self.pending, tags.len());
+        permit.send(Told::Record { tags, record: Arc::clone(record), pending });
+        Ok(())
     }
 
     /// Tells the owner that a watch has ended, after all that it was told.

@@ -130,7 +130,7 @@ async fn call(
     if answer.is_empty() {
         return Err(codec::NOT_WRITTEN);
     }
-    counted.sent(0);
+    counted.sent(1, 0);
     Ok(answer::json(StatusCode::OK, answer))
 }
 

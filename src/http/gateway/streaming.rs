@@ -116,7 +116,7 @@ impl Lines {
         };
         match line {
             Some(Ok(line)) => {
-                self.counted.sent(0);
+                self.counted.sent(1, 0);
                 Some(line)
             }
             Some(Err(error)) => {

@@ -103,7 +103,7 @@ async fn answer_unary(
         Ok(frame) => {
             // A client whose time is over does not read the rest.
             let late = |cx: &mut Context<'_>| poll_deadline(deadline.as_mut(), cx).map(|()| Gone);
-            reply.send(frame, late).await?;
+            reply.send(frame, 1, late).await?;
             reply.finish()
         }
         Err(error) => reply.refuse(&error),

@@ -91,9 +91,10 @@ impl CountedCall {
         self.figures.received(self.method, bytes);
     }
 
-    /// A message goes out, of so many bytes of gRPC.
-    pub fn sent(&self, bytes: usize) {
-        self.figures.sent(self.method, bytes);
+    /// Messages go out, of so many bytes of gRPC together.
+    pub fn sent(&self, messages: usize, bytes: usize) {
+        add(&self.figures.methods[self.method.index()].sent, messages);
+        add(&self.figures.sent_bytes, bytes);
     }
 
     /// It has ended; none: well.
@@ -174,12 +175,6 @@ impl GrpcFigures {
     pub fn received(&self, method: Method, bytes: usize) {
         add(&self.methods[method.index()].received, 1);
         add(&self.received_bytes, bytes);
-    }
-
-    /// A message goes out.
-    fn sent(&self, method: Method, bytes: usize) {
-        add(&self.methods[method.index()].sent, 1);
-        add(&self.sent_bytes, bytes);
     }
 
     /// A call has ended; none: well.
@@ -324,7 +319,7 @@ mod tests {
         let (put, watch) = (Method::Unary(Unary::Put), Method::Streaming(Streaming::Watch));
         let mut call = CountedCall::begin(&figures, put);
         call.received(10);
-        call.sent(20);
+        call.sent(2, 20);
         call.begun = None;
         call.end(Some(Code::NotFound));
         drop(call); // is not counted twice
@@ -345,7 +340,7 @@ mod tests {
         for line in [
             format!("grpc_server_started_total{{{put}}} 2"),
             format!("grpc_server_msg_received_total{{{put}}} 1"),
-            format!("grpc_server_msg_sent_total{{{put}}} 1"),
+            format!("grpc_server_msg_sent_total{{{put}}} 2"),
             format!("grpc_server_handled_total{{grpc_code=\"OK\",{put}}} 1"),
             format!("grpc_server_handled_total{{grpc_code=\"Unavailable\",{put}}} 1"),
             format!("grpc_server_handled_total{{grpc_code=\"NotFound\",{put}}} 1"),

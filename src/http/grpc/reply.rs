@@ -72,17 +72,18 @@ impl Reply {
         reset.map(|_| Gone)
     }
 
-    /// Sends a framed message, after the head if it is the first. `interrupted` is polled while the client
+    /// Sends framed messages, so many, after the head if they are the first. `interrupted` is polled while the client
     /// holds the message back; when it is ready, the rest is not sent.
     pub async fn send<E: From<Gone>>(
         &mut self,
-        message: Bytes,
+        frames: Bytes,
+        messages: usize,
         interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
     ) -> Result<(), E> {
         if let Some(counted) = &self.counted {
-            counted.sent(message.len().saturating_sub(HEAD_BYTES));
+            counted.sent(messages, frames.len().saturating_sub(messages * HEAD_BYTES));
         }
-        send_all(self.sending()?, message, interrupted).await
+        send_all(self.sending()?, frames, interrupted).await
     }
 
     fn sending(&mut self) -> Result<&mut SendStream<Bytes>, Gone> {

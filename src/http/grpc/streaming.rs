@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::{Sleep, sleep};
 
 use super::{
@@ -30,9 +30,11 @@ use crate::http::{
     },
 };
 
-/// Messages that are sent before it is looked whether the stream is to end: a service that always has
+/// Parcels that are sent before it is looked whether the stream is to end: a service that always has
 /// something to say must not outlive that, and a look costs as much as a small message.
 const BETWEEN_LOOKS: u32 = 16;
+/// No message is added to a parcel of so many bytes: what a frame of HTTP/2 holds.
+const PARCEL_BYTES: usize = 16 * 1024;
 
 /// Why a stream ends before its service ends it.
 enum End {
@@ -81,31 +83,81 @@ async fn carry(
         })
         .await?
     };
-    let mut sent = 0;
+    let mut parcels = 0_u32;
     loop {
-        let answer = poll_fn(|cx| {
+        let parcel = poll_fn(|cx| {
             let mut end = Poll::Pending;
-            if sent % BETWEEN_LOOKS == 0 {
+            if parcels.is_multiple_of(BETWEEN_LOOKS) {
                 end = poll_end(reply, ends, cx);
             }
             if end.is_pending()
-                && let Poll::Ready(answer) = answers.as_mut().poll_next(cx)
+                && let Poll::Ready(parcel) = poll_parcel(&mut answers, cx)
             {
-                return Poll::Ready(answer.map(|answer| answer.map_err(End::Error)));
+                return Poll::Ready(Ok(parcel));
             }
             if end.is_pending() {
                 end = poll_end(reply, ends, cx); // there is nothing to send: the end may wake it
             }
-            end.map(|end| Some(Err(end)))
+            end.map(Err)
         })
-        .await;
-        sent += 1;
-        match answer {
-            None => return Ok(()),
-            Some(Err(end)) => return Err(end),
-            Some(Ok(frame)) if frame.is_empty() => return Err(End::Error(codec::too_long())),
-            Some(Ok(frame)) => reply.send(frame, |cx| ends.poll(cx).map(End::Error)).await?,
+        .await?;
+        parcels += 1;
+        if parcel.messages > 0 {
+            let late = |cx: &mut Context<'_>| ends.poll(cx).map(End::Error);
+            reply.send(parcel.bytes, parcel.messages, late).await?;
         }
+        match parcel.end {
+            None => {}
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => return Err(End::Error(error)),
+        }
+    }
+}
+
+/// Messages that are sent together.
+struct Parcel {
+    /// In their frames.
+    bytes: Bytes,
+    messages: usize,
+    /// How the stream ends after them, if it does.
+    end: Option<Result<(), RpcError>>,
+}
+
+/// What there is to send now: one message, or several small ones. The layers below have as much work with
+/// a parcel as with a message.
+fn poll_parcel(answers: &mut Answers<Bytes>, cx: &mut Context<'_>) -> Poll<Parcel> {
+    let mut parcel = Parcel { bytes: Bytes::new(), messages: 0, end: None };
+    let mut joined = BytesMut::new();
+    loop {
+        match answers.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(frame))) if frame.is_empty() => {
+                parcel.end = Some(Err(codec::too_long()));
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                parcel.messages += 1;
+                let len = parcel.bytes.len() + joined.len() + frame.len();
+                if parcel.messages == 1 {
+                    parcel.bytes = frame;
+                } else {
+                    if joined.is_empty() {
+                        joined.reserve(PARCEL_BYTES.max(len));
+                        joined.extend_from_slice(&std::mem::take(&mut parcel.bytes));
+                    }
+                    joined.extend_from_slice(&frame);
+                }
+                if len < PARCEL_BYTES {
+                    continue;
+                }
+            }
+            Poll::Ready(Some(Err(error))) => parcel.end = Some(Err(error)),
+            Poll::Ready(None) => parcel.end = Some(Ok(())),
+            Poll::Pending if parcel.messages == 0 => return Poll::Pending,
+            Poll::Pending => {}
+        }
+        if !joined.is_empty() {
+            parcel.bytes = joined.freeze();
+        }
+        return Poll::Ready(parcel);
     }
 }
 

@@ -9,11 +9,9 @@
 
 mod answers;
 mod history;
+mod queue;
 mod stream;
 mod watcher;
-
-use futures_util::stream::unfold;
-use tokio::sync::mpsc;
 
 use self::stream::WatchStream;
 use super::{
@@ -21,9 +19,6 @@ use super::{
     error::RpcError,
     pb::etcdserverpb::{WatchRequest, WatchResponse},
 };
-
-/// Answers that wait for the connection.
-const ANSWERS_MAX: usize = 16;
 
 impl Services {
     /// Tells what happens to keys.
@@ -33,9 +28,7 @@ impl Services {
         caller: &Caller,
         requests: Requests<WatchRequest>,
     ) -> Result<Answers<WatchResponse>, RpcError> {
-        let (out, answers) = mpsc::channel(ANSWERS_MAX);
-        // A task of its own: a stream that is dropped must still give its subscriptions back.
-        actix::spawn(WatchStream::new(self.clone(), caller.clone(), out).run(requests));
-        Ok(Box::pin(unfold(answers, async |mut answers| Some((answers.recv().await?, answers)))))
+        let (services, caller) = (self.clone(), caller.clone());
+        Ok(Box::pin(queue::answers(|out| WatchStream::new(services, caller, out).run(requests))))
     }
 }

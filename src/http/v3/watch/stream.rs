@@ -1,5 +1,5 @@
 //! The watches of one stream: takes requests, brings watches up from history, passes on what Store
-//! tells. One task; it holds no more than its channels do.
+//! tells. It holds no more than its channel and the queue of its answers do.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +18,8 @@ use tokio::{
 use super::{
     answers,
     history::{self, Initial},
-    watcher::{Counted, Subscription, View, Watch, keys_of},
+    queue::Out,
+    watcher::{Counted, Subscribing, View, Watch, keys_of},
 };
 use crate::{
     actors::{
@@ -58,25 +59,11 @@ const RETRY_AFTER: Duration = Duration::from_millis(10);
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 
-/// Why a stream ends.
-pub enum End {
-    /// The client has gone.
-    Gone,
-    /// It is told this.
-    Error(RpcError),
-}
-
-impl From<RpcError> for End {
-    fn from(error: RpcError) -> End {
-        End::Error(error)
-    }
-}
-
 /// See the head of the module.
 pub struct WatchStream {
     services: Services,
     caller: Caller,
-    out: mpsc::Sender<Result<WatchResponse, RpcError>>,
+    out: Out,
     line: Arc<WatchLine>,
     told: mpsc::Receiver<Told>,
     watches: BTreeMap<u64, Watch>,
@@ -105,11 +92,7 @@ struct Progress {
 
 impl WatchStream {
     /// One without watches.
-    pub fn new(
-        services: Services,
-        caller: Caller,
-        out: mpsc::Sender<Result<WatchResponse, RpcError>>,
-    ) -> WatchStream {
+    pub fn new(services: Services, caller: Caller, out: Out) -> WatchStream {
         let doors = &services.doors;
         let pending = doors.metrics.pending_events.clone();
         let (line, told) = WatchLine::new(doors.settings.watch_capacity, pending);
@@ -129,17 +112,17 @@ impl WatchStream {
         }
     }
 
-    /// Serves until the client goes or there is an error.
+    /// Serves until there is an error, or nobody listens and this is dropped.
     pub async fn run(mut self, requests: Requests<WatchRequest>) {
         let _counted = Counted::new(&self.services.doors.metrics.watch_streams);
-        match self.serve(requests).await {
-            Err(End::Error(error)) => _ = self.out.send(Err(error)).await, // or it has gone meanwhile
-            Err(End::Gone) => {}
-            Ok(never) => match never {},
-        }
+        let Err(error) = self.serve(requests).await;
+        self.out.send(Err(error)).await;
     }
 
-    async fn serve(&mut self, mut requests: Requests<WatchRequest>) -> Result<Infallible, End> {
+    async fn serve(
+        &mut self,
+        mut requests: Requests<WatchRequest>,
+    ) -> Result<Infallible, RpcError> {
         let doors = Arc::clone(&self.services.doors);
         let mut drained = pin!(doors.drain.given());
         let mut clock =
@@ -152,8 +135,7 @@ impl WatchStream {
             self.ask_for_mark();
             let line = Arc::clone(&self.line);
             tokio::select! {
-                () = self.out.closed() => return Err(End::Gone),
-                () = &mut drained => return Err(STOPPED.into()),
+                () = &mut drained => return Err(STOPPED),
                 request = requests.next(), if open => match request {
                     Some(request) => self.request(request?).await?,
                     None => open = false, // it goes on listening
@@ -177,9 +159,14 @@ impl WatchStream {
         }
     }
 
-    async fn told(&mut self, told: Told) -> Result<(), End> {
+    async fn told(&mut self, told: Told) -> Result<(), RpcError> {
         match told {
-            Told::Record { tag, record, pending: _ } => self.record(tag, &record).await,
+            Told::Record { tags, record, pending: _pending } => {
+                for tag in tags {
+                    self.record(tag, &record).await?;
+                }
+                Ok(())
+            }
             Told::Mark(revision) => self.mark(revision).await,
         }
     }
@@ -196,11 +183,12 @@ impl WatchStream {
         self.doors().published.state.load_full()
     }
 
-    async fn send(&self, answer: WatchResponse) -> Result<(), End> {
-        self.out.send(Ok(answer)).await.map_err(|_| End::Gone)
+    async fn send(&self, answer: WatchResponse) -> Result<(), RpcError> {
+        self.out.send(Ok(answer)).await;
+        Ok(())
     }
 
-    async fn request(&mut self, request: WatchRequest) -> Result<(), End> {
+    async fn request(&mut self, request: WatchRequest) -> Result<(), RpcError> {
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => self.create(&request).await,
             Some(RequestUnion::CancelRequest(request)) => {
@@ -217,7 +205,7 @@ impl WatchStream {
         }
     }
 
-    async fn create(&mut self, request: &WatchCreateRequest) -> Result<(), End> {
+    async fn create(&mut self, request: &WatchCreateRequest) -> Result<(), RpcError> {
         let state = self.state();
         let header = self.header(state.revision);
         let keys = keys_of(request);
@@ -323,7 +311,7 @@ impl WatchStream {
 
     /// Passes on what Store tells. What was already read from history is left out: it can still come
     /// from before a watch fell behind.
-    async fn record(&mut self, tag: u64, shared: &SharedRecord) -> Result<(), End> {
+    async fn record(&mut self, tag: u64, shared: &SharedRecord) -> Result<(), RpcError> {
         let Some(watch) = self.watches.get_mut(&tag) else { return Ok(()) };
         let revision = shared.record.revision;
         if revision < watch.next {
@@ -339,7 +327,7 @@ impl WatchStream {
         tag: u64,
         revision: Revision,
         events: Vec<Event>,
-    ) -> Result<(), End> {
+    ) -> Result<(), RpcError> {
         let header = self.header(revision);
         let max = self.doors().settings.max_request_bytes + OVERHEAD_BYTES;
         let Some(watch) = self.watches.get_mut(&tag) else { return Ok(()) };
@@ -366,11 +354,11 @@ impl WatchStream {
     }
 
     /// One step of a watch that is not live.
-    async fn catch_up(&mut self, tag: u64) -> Result<(), End> {
+    async fn catch_up(&mut self, tag: u64) -> Result<(), RpcError> {
         let state = self.state();
         let Some(watch) = self.watches.get_mut(&tag) else { return Ok(()) };
         if is_corrupt(&self.services.doors, &state) {
-            return Err(CORRUPT.into());
+            return Err(CORRUPT);
         }
         let watch_id = watch.watch_id;
         if let Some(initial) = &mut watch.initial {
@@ -407,7 +395,7 @@ impl WatchStream {
     }
 
     /// A watch that has read all history becomes live.
-    async fn subscribe(&mut self, tag: u64) -> Result<(), End> {
+    async fn subscribe(&mut self, tag: u64) -> Result<(), RpcError> {
         let Some(watch) = self.watches.get(&tag) else { return Ok(()) };
         let subscribe = SubscribeRange {
             keys: watch.keys.clone(),
@@ -416,17 +404,18 @@ impl WatchStream {
             line: Arc::clone(&self.line),
         };
         let answer = match self.doors().subscribe_range.ask(subscribe) {
-            Ok(answering) => answering.await,
+            Ok(answering) => {
+                Subscribing::new(self.doors().cancel.clone(), answering).answer().await
+            }
             Err(AskError::Full) => {
                 sleep(RETRY_AFTER).await;
                 self.behind.push_back(tag);
                 return Ok(());
             }
-            Err(AskError::Stopped) => return Err(STOPPED.into()),
+            Err(AskError::Stopped) => return Err(STOPPED),
         };
         match answer.map_err(|_| STOPPED)? {
-            Ok(id) => {
-                let subscription = Subscription::new(self.doors().cancel.clone(), id);
+            Ok(subscription) => {
                 self.progress.subscriptions += 1;
                 if let Some(watch) = self.watches.get_mut(&tag) {
                     watch.subscription = Some(subscription);
@@ -438,7 +427,7 @@ impl WatchStream {
                 self.behind.push_back(tag);
                 Ok(())
             }
-            Err(RangeRefused::Corrupt) => Err(CORRUPT.into()),
+            Err(RangeRefused::Corrupt) => Err(CORRUPT),
         }
     }
 
@@ -454,7 +443,7 @@ impl WatchStream {
     }
 
     /// All up to `revision` has been passed on to the watches that are live.
-    async fn mark(&mut self, revision: Revision) -> Result<(), End> {
+    async fn mark(&mut self, revision: Revision) -> Result<(), RpcError> {
         self.take_missed();
         if self.progress.mark.take() != Some(self.progress.subscriptions) {
             return Ok(()); // what a new watch is told first may still come: asked again

@@ -8,7 +8,10 @@ use prometheus::IntGauge;
 
 use super::history::Initial;
 use crate::{
-    actors::store::{Cancel, SubscriptionId},
+    actors::{
+        mailbox::{Answering, AskError},
+        store::{Cancel, SubscriptionId, watch_line::RangeRefused},
+    },
     command::KeyRange,
     http::{
         auth::Identity,
@@ -141,6 +144,36 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
+            self.cancel.do_send(Cancel(id));
+        }
+    }
+}
+
+/// A subscription that Store is asked for. Whenever it is dropped, Store has none of it afterwards.
+pub struct Subscribing {
+    cancel: Recipient<Cancel>,
+    answering: Answering<Result<SubscriptionId, RangeRefused>>,
+}
+
+impl Subscribing {
+    /// One that has just been asked for.
+    pub fn new(
+        cancel: Recipient<Cancel>,
+        answering: Answering<Result<SubscriptionId, RangeRefused>>,
+    ) -> Subscribing {
+        Subscribing { cancel, answering }
+    }
+
+    /// Waits for the answer.
+    pub async fn answer(mut self) -> Result<Result<Subscription, RangeRefused>, AskError> {
+        let answer = (&mut self.answering).await?;
+        Ok(answer.map(|id| Subscription::new(self.cancel.clone(), id)))
+    }
+}
+
+impl Drop for Subscribing {
+    fn drop(&mut self) {
+        if let Some(Ok(id)) = self.answering.give_up() {
             self.cancel.do_send(Cancel(id));
         }
     }
