@@ -318,3 +318,30 @@ fn calls_end_when_the_client_gives_up_and_are_counted() {
         assert!(metrics.lines().any(|found| found == line), "{line} is missing");
     }
 }
+
+#[test]
+fn leases() {
+    let gateway = Gateway::start(&[]);
+    for (path, body, expected) in [
+        ("lease/grant", r#"{"TTL":60,"ID":"7"}"#, r#"{<1>,"ID":"7","TTL":"60"}"#),
+        ("lease/grant", r#"{"TTL":60,"ID":7}"#, "<9?etcdserver: lease already exists>"),
+        ("lease/leases", "", r#"{<1>,"leases":[{"ID":"7"}]}"#),
+        ("kv/lease/leases", "{}", r#"{<1>,"leases":[{"ID":"7"}]}"#),
+        ("kv/put", r#"{"key":"YQ==","lease":7}"#, "{<2>}"),
+        ("lease/revoke", r#"{"ID":8}"#, "<5?etcdserver: requested lease not found>"),
+    ] {
+        let (_, answer) = gateway.post(&format!("/v3/{path}"), body);
+        assert_eq!(answer, gateway.expected(expected), "{path} {body}");
+    }
+    // A stream of requests in one body, each answered with a line.
+    let body = r#"{"ID":"7"}{"ID":8}"#;
+    let request = Request::new("POST", "/v3/lease/keepalive").body(body);
+    let opened = Incoming::open(gateway.server.client_addr(), &request, PATIENCE);
+    let mut answers = opened.expect("it is answered");
+    for expected in [r#"{"result":{<2>,"ID":"7","TTL":"60"}}"#, r#"{"result":{<2>,"ID":"8"}}"#] {
+        let line = answers.next_line(PATIENCE).unwrap().expect("a line");
+        let line = String::from_utf8(line).unwrap();
+        assert_eq!(line.trim_end(), gateway.expected(expected));
+    }
+    assert_eq!(answers.next_line(PATIENCE).unwrap(), None, "it ends with its requests");
+}
