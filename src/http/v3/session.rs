@@ -122,21 +122,14 @@ impl Services {
             ..first_created(below(name))
         };
         let is_there = |state: &State, key: &[u8]| state.key(key).is_some();
-        let mut changes = self.doors.published.revision.subscribe();
         loop {
             let state = self.doors.published.state.load_full();
-            let Some(ahead) = first(&state, &before) else { break };
-            loop {
-                // What was published since the last look is a change already.
-                _ = changes.changed().await; // the doors outlive all who wait behind them
-                let state = self.doors.published.state.load();
-                if !is_there(&state, ahead.key()) || !is_there(&state, &place.key) {
-                    break;
-                }
-            }
-            if !is_there(&self.doors.published.state.load(), &place.key) {
+            if !is_there(&state, &place.key) {
                 return Ok(None);
             }
+            let Some(ahead) = first(&state, &before) else { break };
+            let ahead = Bytes::copy_from_slice(ahead.key());
+            self.await_change(&[&ahead, &place.key], state.revision).await?;
         }
         // What is published here may lag: the place may have gone as well.
         self.read_index().await?;

@@ -9,6 +9,7 @@
 
 mod answers;
 mod history;
+mod once;
 mod queue;
 mod stream;
 mod watcher;
