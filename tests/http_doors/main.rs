@@ -8,4 +8,5 @@ mod member;
 mod members;
 mod other_paths;
 mod watch_v3;
+mod watch_v3_model;
 mod watching;

@@ -38,7 +38,10 @@ impl Services {
             let subscribe = SubscribeRange { keys, after, tag, line };
             let answering = match doors.subscribe_range.ask(subscribe) {
                 Ok(answering) => answering,
-                Err(AskError::Full) => return Ok(sleep(RETRY_AFTER).await),
+                Err(AskError::Full) => {
+                    sleep(RETRY_AFTER).await;
+                    return Ok(());
+                }
                 Err(AskError::Stopped) => return Err(STOPPED),
             };
             let subscribing = Subscribing::new(doors.cancel.clone(), answering);
