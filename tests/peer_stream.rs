@@ -27,8 +27,10 @@ use callboard::{
     },
     command::{Command, MemberChange, Proposal, ProposalId},
     http::{
+        accept::Origin,
         drain::DrainSignal,
         peer::{PeerDoors, Refusals, Streams, server, snapshot::SnapshotDoors},
+        server::Listening,
     },
     published::{Identity, Published},
     storage::{
@@ -37,6 +39,7 @@ use callboard::{
         sim_disk::SimDisk,
         snapshot::SnapshotDir,
     },
+    tls::Dialer,
     types::{ClusterId, Index, LeaseId, MemberId, Term, UnixNanos},
     wire::{
         self, Forward, Hello, LeaseAnswers, LeaseQuestion, LeaseQuestions, LeaseStanding,
@@ -168,11 +171,12 @@ fn node(
             standing: Box::new(|_| Standing::Unknown),
         },
         contact: Box::new(|_, _| {}),
+        origin: Origin::Any,
         drain: DrainSignal::default(),
         streams: Streams::default(),
         refusals: Refusals::default(),
     });
-    server::serve(&doors, listener).unwrap();
+    server::serve(&doors, Listening::plain(listener)).unwrap();
     let (unreachable, told) = unbounded_channel();
     let (refused, removed) = unbounded_channel();
     let transfers: Arc<Mutex<Vec<_>>> = Arc::default();
@@ -182,6 +186,7 @@ fn node(
         published: Arc::clone(&published),
         gauge: Arc::clone(&gauge),
         pace: PACE,
+        dialer: Dialer::of_the_system(),
         seed: id,
         unreachable: Arc::new(move |id| _ = unreachable.send(id)),
         refused_as_removed: Arc::new(move |id| _ = refused.send(id)),

@@ -150,12 +150,13 @@ async fn who_is_let_in() {
     let of_theirs = TlsSettings { ca_file: ours.ca_file(), ..pair(theirs.sign(GOOD)) };
     let optional = TlsSettings { client_cert_auth: false, ..asking.clone() };
     let revoking = TlsSettings { crl_file: ours.revoke(66), ..asking.clone() };
+    let believing = TlsSettings { believe_anyone: true, ..TlsSettings::default() };
     let expired = Wish { to: (2021, 1, 1), ..GOOD };
     let early = Wish { from: (3999, 1, 1), ..GOOD };
     for (what, server, client, host, expected) in [
         ("plain TLS", &server, &plain, "localhost", true),
         ("another host", &server, &plain, "example", false),
-        ("nobody to believe", &server, &TlsSettings::default(), "example", true),
+        ("anyone is believed", &server, &believing, "example", true),
         ("a certificate", &asking, &with(GOOD), "localhost", true),
         ("no certificate", &asking, &plain, "localhost", false),
         ("another authority", &asking, &of_theirs, "localhost", false),
