@@ -30,7 +30,6 @@ use callboard::{
         accept::Origin,
         drain::DrainSignal,
         peer::{PeerDoors, Refusals, Streams, server, snapshot::SnapshotDoors},
-        server::Listening,
     },
     published::{Identity, Published},
     storage::{
@@ -176,7 +175,7 @@ fn node(
         streams: Streams::default(),
         refusals: Refusals::default(),
     });
-    server::serve(&doors, Listening::plain(listener)).unwrap();
+    server::serve(&doors, callboard::http::server::Listening::plain(listener)).unwrap();
     let (unreachable, told) = unbounded_channel();
     let (refused, removed) = unbounded_channel();
     let transfers: Arc<Mutex<Vec<_>>> = Arc::default();
@@ -588,7 +587,7 @@ async fn parcels_that_wait_are_bounded_in_bytes() {
     let of = [(1, nowhere), (2, nowhere)];
     let mut a = node(1, listener(None), &of, &[], 4096);
     a.peers.members(&Membership::new(members(&of)));
-    // The peer's task runs on this thread: as long as nothing is awaited, it takes nothing up.
+    // As long as nothing is awaited here, the peer's task takes nothing up.
     let megabytes = WAITING_BYTES_MAX >> 20;
     for sent in 0..2 * megabytes {
         a.peers.send(MemberId(2), Outgoing::Raft(vec![append(1, 2, 1 << 20)]));

@@ -80,9 +80,10 @@ impl Peering {
             arbiter: Arbiter::new(),
             snapshots,
             dialer,
-            origin: match config.peer_tls.checks_address {
-                true => Origin::OfCertificate,
-                false => Origin::Any,
+            origin: if config.peer_tls.checks_address {
+                Origin::OfCertificate
+            } else {
+                Origin::Any
             },
             published: Arc::clone(published),
             outbox: gauge("peer", config.mailbox.peer),
