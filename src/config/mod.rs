@@ -29,7 +29,7 @@ pub use self::error::{ConfigError, ExitStatus, Place};
 pub use self::rules::verify_bootstrap;
 pub use self::tls::{PeerTls, PortTls};
 pub use self::url::{Scheme, Url, UrlError};
-pub use self::values::{format_duration, parse_duration};
+pub use self::values::{format_duration, parse_bool, parse_duration};
 
 /// The etcd version whose interface this one answers for; clients choose their ways by it.
 pub const ETCD_VERSION: &str = "3.6.0";

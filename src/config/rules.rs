@@ -34,7 +34,9 @@ pub(super) fn validate(
     let peer_tls = &config.peer_tls.port;
     let urls = &config.listen_peer_urls;
     can_serve(givens, "listen-peer-urls", urls, peer_tls, PEER_BY, notices)?;
-    super::tls::no_open_door(givens, config)?;
+    if config.proxy.mode == ProxyMode::Off {
+        super::tls::no_open_door(givens, config)?; // members do not call a proxy
+    }
     for (name, urls) in [
         ("listen-client-urls", &config.listen_client_urls),
         ("listen-client-http-urls", &config.listen_client_http_urls),

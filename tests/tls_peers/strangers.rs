@@ -1,6 +1,9 @@
 //! Who is kept out of the peer port, and what a cluster does about a member that shows a bad certificate.
 
-use std::net::SocketAddr;
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
 
 use crate::{
     scene::{Peers, Scene},
@@ -109,6 +112,8 @@ fn mixed(scene_dir: &tempfile::TempDir) -> (Server, SocketAddr, SocketAddr) {
 fn plain_text_and_tls_are_each_spoken_at_their_own_port() {
     let dir = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
     let (mut server, plain, tls) = mixed(&dir);
+    let mut silent = TcpStream::connect(tls).unwrap();
+    silent.write_all(&[0x16, 3]).unwrap(); // begins a handshake, and says no more
     let config = certs::client(dir.path(), "ca", Some("n"));
     let by_tls = |at| certs::ask(&config, at, "GET", "/members", "").map(|(status, _)| status);
     let by_text = |at| Client::new(at).get("/members").map(|answer| answer.status());
@@ -118,6 +123,8 @@ fn plain_text_and_tls_are_each_spoken_at_their_own_port() {
     let nobody = certs::client(dir.path(), "ca", None);
     let answer = certs::ask(&nobody, tls, "GET", "/members", "");
     assert!(answer.is_err(), "as with etcd, who names an authority asks for certificates");
+    silent.set_read_timeout(Some(SETTLE)).unwrap();
+    assert_eq!(silent.read(&mut [0; 64]).unwrap(), 0, "who does not go on is cut off");
     assert!(server.exited().is_none());
     let log = server.log();
     assert!(log.contains("says http for some URLs"), "it is told");
