@@ -1,6 +1,7 @@
 //! Clusters whose members speak TLS to each other: lost leaders, laggards, certificates that change.
 
 use std::{
+    net::{SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt as _,
     sync::{
         Arc,
@@ -11,7 +12,14 @@ use std::{
 
 use crate::{
     scene::{Peers, Scene, bytes},
-    support::certs::{self, Authority, GOOD},
+    support::{
+        certs::{self, Authority, GOOD},
+        clock::poll,
+        cluster::{FAST, SETTLE},
+        http::{Client, Request},
+        json::Json,
+        server::{Server, free_addrs},
+    },
 };
 
 #[test]
@@ -119,4 +127,82 @@ fn members_make_their_own_certificates_and_keep_them() {
     scene.has(leader, "/k", "two");
     scene.member(0).restart();
     assert_eq!(bytes(&scene.own_certificate(0)), before, "it is used again");
+}
+
+/// As the documents say it: certificates and both kinds of ports first, then other URLs, then one kind alone.
+#[test]
+fn a_cluster_moves_from_http_to_https_one_member_after_the_other() {
+    let dir = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
+    let authority = Authority::new("members");
+    certs::put(dir.path(), "ca.crt", &authority.pem);
+    authority.sign(dir.path(), "member", GOOD);
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let files = [
+        format!("--peer-cert-file={}", path("member.crt")),
+        format!("--peer-key-file={}", path("member.key")),
+        format!("--peer-trusted-ca-file={}", path("ca.crt")),
+    ];
+    let ports: [[SocketAddr; 3]; 3] = [free_addrs(), free_addrs(), free_addrs()];
+    let founders: Vec<String> = (0..3).map(|n| format!("n{n}=http://{}", ports[n][1])).collect();
+    let mut members = ports.map(|[client, plain, _]| {
+        Server::of_flags(client, plain, |data_dir| {
+            let n = ports.iter().position(|at| at[0] == client).unwrap();
+            let own = [
+                "serve".to_owned(),
+                format!("--name=n{n}"),
+                format!("--data-dir={}", data_dir.display()),
+                format!("--listen-client-urls=http://{client}"),
+                format!("--advertise-client-urls=http://{client}"),
+                format!("--initial-advertise-peer-urls=http://{plain}"),
+                format!("--initial-cluster={}", founders.join(",")),
+            ];
+            own.into_iter().chain(FAST.iter().map(ToString::to_string)).collect()
+        })
+    });
+    let written = |at: usize, value: &str| {
+        let written = poll(SETTLE, || {
+            let answer = Client::new(ports[at][0]).put("/k", &[("value", value)]).ok()?;
+            matches!(answer.status(), 200 | 201).then_some(())
+        });
+        assert!(written.is_some(), "n{at} does not take {value}");
+    };
+    for (member, [_, plain, _]) in members.iter_mut().zip(ports) {
+        member.spawn_with(&[&format!("--listen-peer-urls=http://{plain}")]);
+    }
+    members.iter_mut().for_each(Server::wait_ready);
+    written(0, "http");
+    let again = |member: &mut Server, listen: String, more: &[&str]| {
+        assert!(member.terminate().success());
+        let files = files.iter().map(String::as_str);
+        let flags: Vec<&str> = files.chain([listen.as_str()]).chain(more.iter().copied()).collect();
+        member.spawn_with(&flags);
+        member.wait_ready();
+    };
+    for (n, [_, plain, tls]) in ports.into_iter().enumerate() {
+        let both = format!("--listen-peer-urls=http://{plain},https://{tls}");
+        again(&mut members[n], both, &[]);
+        written(n, "both");
+    }
+    for (n, [client, _, tls]) in ports.into_iter().enumerate() {
+        let updated = poll(SETTLE, || {
+            let listed = Client::new(client).get("/v2/members").ok()?;
+            let json = Json::parse(listed.text().trim_end())?;
+            let Some(Json::Array(listed)) = json.get("members") else { return None };
+            let name = format!("n{n}");
+            let is_it = |it: &&Json| it.get("name").and_then(Json::as_str) == Some(&*name);
+            let id = listed.iter().find(is_it)?.get("id")?.as_str()?.to_owned();
+            let request = Request::new("PUT", &format!("/v2/members/{id}"))
+                .header("Content-Type", "application/json")
+                .body(format!(r#"{{"peerURLs":["https://{tls}"]}}"#));
+            Client::new(client).send(&request).ok().filter(|answer| answer.status() == 204)
+        });
+        assert!(updated.is_some(), "n{n} gets no other URL");
+        written((n + 1) % 3, "moving");
+    }
+    for (n, [_, plain, tls]) in ports.into_iter().enumerate() {
+        let alone = format!("--listen-peer-urls=https://{tls}");
+        again(&mut members[n], alone, &["--peer-client-cert-auth"]);
+        written(n, "https");
+        assert!(TcpStream::connect(plain).is_err());
+    }
 }
