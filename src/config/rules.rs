@@ -83,9 +83,16 @@ pub(super) fn validate(
             ));
         }
     }
-    if peer_tls.makes_its_own() && is_member {
+    if peer_tls.makes_its_own() {
         notices.push(
-            "setting peer-auto-tls: connections between members are encrypted, but nobody's certificate is verified"
+            "setting peer-auto-tls: connections to members are encrypted, but nobody's certificate is verified"
+                .to_owned(),
+        );
+    }
+    let calling = config.client_tls.calling();
+    if !is_member && calling.is_some_and(|calling| calling.believe_anyone) {
+        notices.push(
+            "setting auto-tls: connections to endpoints are encrypted, but nobody's certificate is verified"
                 .to_owned(),
         );
     }

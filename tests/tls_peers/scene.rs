@@ -2,6 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use rustix::process::Signal;
 use rustls::ClientConfig;
 
 use crate::support::{
@@ -188,6 +189,11 @@ impl Scene {
             let taken = poll(SETTLE, || (reloads(side)? > before?).then_some(()));
             assert!(taken.is_some(), "the new files are not taken: {side:?}");
         }
+    }
+
+    /// Tells all members by SIGHUP to read their files.
+    pub fn hang_up(&self) {
+        self.members.iter().for_each(|member| member.server.signal(Signal::HUP));
     }
 
     /// The certificate that a member has made for itself.

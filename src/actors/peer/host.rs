@@ -349,3 +349,25 @@ impl Outbox {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// TLS may keep what it was given; a stream that is quiet afterwards must not leave it there.
+    #[actix_rt::test]
+    async fn what_was_written_leaves_though_nothing_follows_it() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut io = BufWriter::new(near); // holds everything back until it is flushed
+        let mut out = Outbox { bytes: b"frame".to_vec(), is_held_back: true, ..Outbox::default() };
+        let written = out.write_to(&mut io).await.unwrap();
+        out.unflushed = written > 0;
+        assert!(out.written(written) && out.has_work(), "it may not have left yet");
+        assert_eq!(out.write_to(&mut io).await.unwrap(), 0);
+        let mut read = [0; 5];
+        far.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"frame");
+    }
+}
