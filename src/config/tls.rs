@@ -40,7 +40,9 @@ impl PortTls {
     /// How it makes one: for the hosts of these URLs, in `dir`, as the setting `name` says. `now` is Unix
     /// seconds.
     pub fn own(&self, name: &'static str, dir: PathBuf, urls: &[&Url], now: i64) -> Option<Auto> {
-        let hosts = urls.iter().map(|url| url.host().to_owned()).collect();
+        let host =
+            |url: &&Url| if url.scheme().is_unix() { "localhost" } else { url.host() }.into();
+        let hosts = urls.iter().map(host).collect();
         let years = self.self_signed_years;
         self.makes_its_own().then_some(Auto { setting: name, dir, hosts, years, now })
     }

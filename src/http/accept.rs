@@ -4,13 +4,17 @@
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
-use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::wire::Wire;
 use crate::tls::{Reloading, identity_of, is_from};
 
-/// How long the other side may take to shake hands, and DNS to say who it is.
+/// How long the other side may take to shake hands, and DNS to say whose its address is.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a listener that speaks TLS shows, whichever certificate is the current one.
@@ -39,25 +43,32 @@ pub enum AcceptError {
     Origin(IpAddr),
 }
 
-/// Takes a connection of a listener.
+/// Takes a connection of a TCP listener.
 pub async fn accept(
     tcp: TcpStream,
     tls: Option<&Tls>,
     origin: Origin,
 ) -> Result<Wire, AcceptError> {
     let Some(tls) = tls else { return Ok(Wire::Plain(tcp)) };
-    let shaking = async {
-        let address = tcp.peer_addr().map_err(AcceptError::Handshake)?.ip();
-        let accepting = TlsAcceptor::from(tls.current()).accept(tcp);
-        let stream = accepting.await.map_err(AcceptError::Handshake)?;
-        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        if let Some(shown) = shown.filter(|_| origin == Origin::OfCertificate) {
-            let identity = identity_of(shown).unwrap_or_default();
-            if !is_from(&identity, address).await {
-                return Err(AcceptError::Origin(address));
-            }
+    let stream = handshake(tcp, tls).await?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    if let Some(shown) = shown.filter(|_| origin == Origin::OfCertificate) {
+        let address = stream.get_ref().0.peer_addr().map_err(AcceptError::Handshake)?.ip();
+        let identity = identity_of(shown).unwrap_or_default();
+        let is_from = timeout(HANDSHAKE_TIMEOUT, is_from(&identity, address)).await;
+        if !is_from.unwrap_or(false) {
+            return Err(AcceptError::Origin(address));
         }
-        Ok(Wire::Tls(Box::new(stream)))
-    };
-    timeout(HANDSHAKE_TIMEOUT, shaking).await.unwrap_or(Err(AcceptError::Slow))
+    }
+    Ok(Wire::Tls(Box::new(stream)))
+}
+
+/// Shakes hands, on whatever kind of connection.
+pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    tls: &Tls,
+) -> Result<TlsStream<S>, AcceptError> {
+    let shaking = TlsAcceptor::from(tls.current()).accept(io);
+    let shaken = timeout(HANDSHAKE_TIMEOUT, shaking).await.map_err(|_| AcceptError::Slow)?;
+    shaken.map_err(AcceptError::Handshake)
 }

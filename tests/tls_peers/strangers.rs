@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
 };
 
 use crate::{
@@ -128,4 +128,37 @@ fn plain_text_and_tls_are_each_spoken_at_their_own_port() {
     assert!(server.exited().is_none());
     let log = server.log();
     assert!(log.contains("says http for some URLs"), "it is told");
+}
+
+/// One that takes connections and says nothing keeps neither the start nor the calls of a member waiting.
+#[test]
+fn a_handshake_that_does_not_go_on_is_given_up_by_the_caller() {
+    let dir = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
+    let authority = Authority::new("members");
+    certs::put(dir.path(), "ca.crt", &authority.pem);
+    authority.sign(dir.path(), "n", GOOD);
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let [client, peer] = free_addrs();
+    let mut server = Server::of_flags(client, peer, |data_dir| {
+        vec![
+            "serve".to_owned(),
+            format!("--data-dir={}", data_dir.display()),
+            format!("--listen-client-urls=http://{client}"),
+            format!("--advertise-client-urls=http://{client}"),
+            format!("--listen-peer-urls=https://{peer}"),
+            format!("--initial-advertise-peer-urls=https://{peer}"),
+            format!(
+                "--initial-cluster=default=https://{peer},silent=https://{}",
+                silent.local_addr().unwrap()
+            ),
+            format!("--peer-cert-file={}", path("n.crt")),
+            format!("--peer-key-file={}", path("n.key")),
+            format!("--peer-trusted-ca-file={}", path("ca.crt")),
+        ]
+    });
+    server.spawn();
+    server.wait_listening();
+    let given_up = || server.log().contains("no answer in time").then_some(());
+    assert!(poll(SETTLE, given_up).is_some(), "the call is not given up");
 }
