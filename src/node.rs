@@ -17,7 +17,6 @@ mod publish;
 mod signals;
 
 use std::{
-    net::TcpListener,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::Duration,
@@ -53,7 +52,7 @@ use crate::{
     http::{
         self, DoorSettings, Doors,
         grpc::figures::GrpcFigures,
-        server::{HttpServer, ServerSettings, Tls},
+        server::{HttpServer, Listening, ServerSettings},
     },
     metrics::Metrics,
     published::Published,
@@ -63,6 +62,7 @@ use crate::{
         v2_tree::stats::V2Stats,
     },
     telemetry::Telemetry,
+    tls::{Dialer, Figures},
     types::Index,
 };
 
@@ -134,6 +134,7 @@ pub fn run(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError> {
 async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError> {
     let mut signals = signals::Signals::listen().map_err(system("listening for signals"))?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let dialer = config.peer_tls.dialer()?;
     let first = if boot::has_member(&disk, config)? {
         None
     } else {
@@ -165,11 +166,12 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     let http = certificates.listen("listen-client-http-urls", &config.listen_client_http_urls)?;
     let probes = certificates.listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let metrics = Metrics::new();
-    let peer_listeners = listening::listen("listen-peer-urls", &config.listen_peer_urls)?;
-    certificates.look_after().map_err(system("listening for signals"))?;
-    let core = Core::start(config, &disk, opened, &metrics, peer_listeners)?;
+    let peers =
+        Way { listeners: certificates.listen_for_peers(config)?, dialer: Arc::clone(&dialer) };
+    certificates.look_after(&dialer).map_err(system("listening for signals"))?;
+    let core = Core::start(config, &disk, opened, &metrics, peers)?;
     let gate = gate::open(config)?;
-    let doors = Arc::new(core.doors(config, telemetry, certificates.current(), gate));
+    let doors = Arc::new(core.doors(config, telemetry, certificates.figures(&dialer), gate));
     let publishing =
         publish::publish(config, &core.published, core.raft_node.clone(), &core.raft_gauge);
     tokio::pin!(publishing);
@@ -256,6 +258,12 @@ impl End {
 /// How long a stop waits for proposals under way.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
+/// To the other members, and from them.
+struct Way {
+    listeners: Vec<Listening>,
+    dialer: Arc<Dialer>,
+}
+
 /// The actors behind the doors.
 struct Core {
     arbiter: Arbiter,
@@ -284,7 +292,7 @@ impl Core {
         disk: &Arc<dyn Disk>,
         opened: boot::Opened,
         metrics: &Arc<Metrics>,
-        peer_listeners: Vec<TcpListener>,
+        peers: Way,
     ) -> Result<Core, RunError> {
         let boot::Opened { data_dir, snapshots, recovered, wal, identity } = opened;
         let member = identity.member_id;
@@ -314,7 +322,8 @@ impl Core {
         // RaftNode and Store share an arbiter: a message between them then costs a tenth of a
         // microsecond, where another thread would cost several.
         let arbiter = Arbiter::new();
-        let peering = peering::Peering::new(config, snapshots.clone(), &published, metrics);
+        let Way { listeners, dialer } = peers;
+        let peering = peering::Peering::new(config, snapshots.clone(), &published, metrics, dialer);
         let store = {
             let (published, stats) = (Arc::clone(&published), Arc::clone(&stats));
             let pace =
@@ -357,7 +366,7 @@ impl Core {
         }
         .start(&arbiter);
         let receiver_thread = peering
-            .open(raft_node.clone(), leases.clone().recipient(), peer_listeners)
+            .open(raft_node.clone(), leases.clone().recipient(), listeners)
             .map_err(system("serving peers"))?;
         store.do_send(Meet {
             applied: raft_node.clone().recipient(),
@@ -429,7 +438,7 @@ impl Core {
         &self,
         config: &Config,
         telemetry: Telemetry,
-        certificates: Option<Tls>,
+        certificates: Vec<(&'static str, Arc<Figures>)>,
         gate: http::auth::Gate,
     ) -> Doors {
         let raft_node = self.raft_node.clone();

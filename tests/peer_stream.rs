@@ -27,6 +27,7 @@ use callboard::{
     },
     command::{Command, MemberChange, Proposal, ProposalId},
     http::{
+        accept::Origin,
         drain::DrainSignal,
         peer::{PeerDoors, Refusals, Streams, server, snapshot::SnapshotDoors},
     },
@@ -37,6 +38,7 @@ use callboard::{
         sim_disk::SimDisk,
         snapshot::SnapshotDir,
     },
+    tls::Dialer,
     types::{ClusterId, Index, LeaseId, MemberId, Term, UnixNanos},
     wire::{
         self, Forward, Hello, LeaseAnswers, LeaseQuestion, LeaseQuestions, LeaseStanding,
@@ -168,11 +170,12 @@ fn node(
             standing: Box::new(|_| Standing::Unknown),
         },
         contact: Box::new(|_, _| {}),
+        origin: Origin::Any,
         drain: DrainSignal::default(),
         streams: Streams::default(),
         refusals: Refusals::default(),
     });
-    server::serve(&doors, listener).unwrap();
+    server::serve(&doors, callboard::http::server::Listening::plain(listener)).unwrap();
     let (unreachable, told) = unbounded_channel();
     let (refused, removed) = unbounded_channel();
     let transfers: Arc<Mutex<Vec<_>>> = Arc::default();
@@ -182,6 +185,7 @@ fn node(
         published: Arc::clone(&published),
         gauge: Arc::clone(&gauge),
         pace: PACE,
+        dialer: Dialer::of_the_system(),
         seed: id,
         unreachable: Arc::new(move |id| _ = unreachable.send(id)),
         refused_as_removed: Arc::new(move |id| _ = refused.send(id)),
@@ -583,7 +587,7 @@ async fn parcels_that_wait_are_bounded_in_bytes() {
     let of = [(1, nowhere), (2, nowhere)];
     let mut a = node(1, listener(None), &of, &[], 4096);
     a.peers.members(&Membership::new(members(&of)));
-    // The peer's task runs on this thread: as long as nothing is awaited, it takes nothing up.
+    // As long as nothing is awaited here, the peer's task takes nothing up.
     let megabytes = WAITING_BYTES_MAX >> 20;
     for sent in 0..2 * megabytes {
         a.peers.send(MemberId(2), Outgoing::Raft(vec![append(1, 2, 1 << 20)]));

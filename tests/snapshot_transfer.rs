@@ -16,6 +16,7 @@ use callboard::storage::disk::{Disk, RealDisk};
 use callboard::storage::mvcc::{Member, State, codec};
 use callboard::storage::snapshot::SnapshotDir;
 use callboard::storage::state_file;
+use callboard::tls::Dialer;
 use callboard::types::{ClusterId, Index, MemberId, Term, UnixNanos};
 use callboard::wire::Hello;
 use callboard::wire::Standing;
@@ -134,6 +135,7 @@ fn ends(pace: Pace, standing: Standing, cluster: ClusterId) -> Ends {
     };
     let sender = SnapshotSender::new(Wiring {
         dir: folder(&dir, "from"),
+        dialer: Dialer::of_the_system(),
         hello: Box::new(hello),
         sent: Box::new(move |to, arrived| _ = tell.send((to, arrived))),
         pace,

@@ -19,8 +19,8 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("src/identity.rs", &["types"]),
     ("src/storage/", &["types", "command", "storage"]),
     ("src/wire/", &["types", "command", "storage", "wire"]),
-    ("src/bootstrap/", &["types", "config", "identity", "storage", "clock", "bootstrap"]),
-    ("src/proxy/", &["types", "config", "bootstrap", "http", "metrics", "clock", "proxy"]),
+    ("src/bootstrap/", &["types", "config", "identity", "storage", "clock", "tls", "bootstrap"]),
+    ("src/proxy/", &["types", "config", "bootstrap", "http", "metrics", "clock", "tls", "proxy"]),
     ("src/published", &["types", "command", "storage"]),
     ("src/metrics.rs", &["types", "actors"]),
     (
@@ -35,6 +35,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "published",
             "metrics",
             "identity",
+            "tls",
         ],
     ),
     (

@@ -150,12 +150,19 @@ async fn who_is_let_in() {
     let of_theirs = TlsSettings { ca_file: ours.ca_file(), ..pair(theirs.sign(GOOD)) };
     let optional = TlsSettings { client_cert_auth: false, ..asking.clone() };
     let revoking = TlsSettings { crl_file: ours.revoke(66), ..asking.clone() };
+    let calls_only = |cn: &[&str], hosts: &[&str]| TlsSettings {
+        allowed_cn: cn.iter().map(ToString::to_string).collect(),
+        allowed_hostname: hosts.iter().map(ToString::to_string).collect(),
+        ..plain.clone()
+    };
+    let not_seven = TlsSettings { crl_file: ours.revoke(7), ..plain.clone() };
+    let believing = TlsSettings { believe_anyone: true, ..TlsSettings::default() };
     let expired = Wish { to: (2021, 1, 1), ..GOOD };
     let early = Wish { from: (3999, 1, 1), ..GOOD };
     for (what, server, client, host, expected) in [
         ("plain TLS", &server, &plain, "localhost", true),
         ("another host", &server, &plain, "example", false),
-        ("nobody to believe", &server, &TlsSettings::default(), "example", true),
+        ("anyone is believed", &server, &believing, "example", true),
         ("a certificate", &asking, &with(GOOD), "localhost", true),
         ("no certificate", &asking, &plain, "localhost", false),
         ("another authority", &asking, &of_theirs, "localhost", false),
@@ -169,6 +176,11 @@ async fn who_is_let_in() {
         ("wrong name", &named(&["other"], &[]), &with(GOOD), "localhost", false),
         ("right host", &named(&[], &["localhost"]), &with(GOOD), "localhost", true),
         ("wrong host", &named(&[], &["example"]), &with(GOOD), "localhost", false),
+        ("calls the right name", &server, &calls_only(&["node"], &[]), "localhost", true),
+        ("calls a wrong name", &server, &calls_only(&["other"], &[]), "localhost", false),
+        ("calls the right host", &server, &calls_only(&[], &["localhost"]), "localhost", true),
+        ("calls a wrong host", &server, &calls_only(&[], &["example"]), "localhost", false),
+        ("calls who was revoked", &server, &not_seven, "localhost", false),
     ] {
         let shaken = shake(server, client, host).await;
         assert_eq!(shaken.is_ok(), expected, "{what}: {shaken:?}");

@@ -1,7 +1,9 @@
 //! A small HTTP/1.1 client for what members ask of each other and of discovery: one connection for each
-//! request, a time to connect, a time for the whole, a limit on the answer. Depends on nothing in this
-//! crate.
+//! request, a time to connect and to shake hands, a time for the whole, a limit on the answer. Depends on
+//! `tls`.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,11 +12,13 @@ use hyper::{Method, Request, Response, Uri, body::Body, header};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
+use crate::tls::{Called, Dialer, Place};
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The URL is none that can be asked.
-    #[error("{0}: not an http:// URL")]
+    #[error("{0}: not an http:// or https:// URL")]
     Url(String),
     /// The request cannot be made.
     #[error("cannot make the request: {0}")]
@@ -44,12 +48,15 @@ pub struct Client {
     pub body_bytes_max: usize,
     /// `host:port` of an HTTP proxy that all requests go through.
     pub proxy: Option<String>,
+    /// How servers are called.
+    pub dialer: Arc<Dialer>,
 }
 
 impl Client {
-    /// With these times, for answers of ordinary size, without a proxy.
+    /// With these times, for answers of ordinary size, without a proxy; believes whom the system believes.
     pub fn new(connect_timeout: Duration, total_timeout: Duration) -> Client {
-        Client { connect_timeout, total_timeout, body_bytes_max: 4 << 20, proxy: None }
+        let dialer = Dialer::of_the_system();
+        Client { connect_timeout, total_timeout, body_bytes_max: 4 << 20, proxy: None, dialer }
     }
 
     /// Asks by `GET`.
@@ -82,6 +89,17 @@ impl Client {
         answer.unwrap_or(Err(ClientError::Slow(server)))
     }
 
+    /// A connection to the server, by way of the proxy if there is one.
+    async fn connect(&self, place: &Place) -> io::Result<Called> {
+        let Some(proxy) = &self.proxy else { return self.dialer.dial(place).await };
+        let mut tcp = TcpStream::connect(proxy).await?;
+        tcp.set_nodelay(true)?;
+        if place.is_secure {
+            tcp = tunnel(tcp, place).await?;
+        }
+        self.dialer.shake(place, tcp).await
+    }
+
     async fn exchange<B>(&self, mut request: Request<B>) -> Result<Response<Bytes>, ClientError>
     where
         B: Body + Send + 'static,
@@ -89,29 +107,21 @@ impl Client {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let uri = request.uri().clone();
-        let server = match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) => authority.as_str().to_owned(),
-            _ => return Err(ClientError::Url(uri.to_string())),
-        };
-        let address = match &self.proxy {
-            Some(proxy) => proxy.clone(),
-            None if uri.port().is_some() => server.clone(),
-            None => format!("{server}:80"),
-        };
-        let failed = |error| ClientError::Connect(address.clone(), error);
-        let stream = timeout(self.connect_timeout, TcpStream::connect(&address))
+        let place = Place::of(&uri).ok_or_else(|| ClientError::Url(uri.to_string()))?;
+        let server = uri.authority().map(ToString::to_string).unwrap_or_default();
+        let at = || self.proxy.clone().unwrap_or_else(|| server.clone());
+        let stream = timeout(self.connect_timeout, self.connect(&place))
             .await
-            .map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?
-            .map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| ClientError::Connect(at(), error))?;
         let broke = |error| ClientError::Talk(server.clone(), error);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
         // Ends with the request: either side closes when `sender` is gone.
         let connection = tokio::spawn(connection);
         let guard = AbortOnDrop(connection.abort_handle());
-        if self.proxy.is_none() {
-            // A server is told the path alone; a proxy wants to hear the whole.
+        if self.proxy.is_none() || place.is_secure {
+            // A server is told the path alone; a proxy that reads the request wants to hear the whole.
             let path = uri.path_and_query().map_or("/", |path| path.as_str());
             *request.uri_mut() = path.parse::<Uri>().map_err(hyper::http::Error::from)?;
         }
@@ -124,6 +134,32 @@ impl Client {
         drop(guard);
         Ok(Response::from_parts(head, body))
     }
+}
+
+/// Asks a proxy to join this connection to `place`. What follows is between the two ends.
+async fn tunnel(tcp: TcpStream, place: &Place) -> io::Result<TcpStream> {
+    let host =
+        if place.host.contains(':') { format!("[{}]", place.host) } else { place.host.clone() };
+    let target = format!("{host}:{}", place.port);
+    let asking = Request::connect(&target).header(header::HOST, &target);
+    let asking = asking.body(Full::<Bytes>::default()).map_err(io::Error::other)?;
+    let io = TokioIo::new(tcp);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(io).await.map_err(io::Error::other)?;
+    let connection = tokio::spawn(connection.with_upgrades());
+    let guard = AbortOnDrop(connection.abort_handle());
+    let answer = sender.send_request(asking).await.map_err(io::Error::other)?;
+    if !answer.status().is_success() {
+        return Err(io::Error::other(format!("the proxy answers {} to CONNECT", answer.status())));
+    }
+    let upgraded = hyper::upgrade::on(answer).await.map_err(io::Error::other)?;
+    drop(guard); // it has ended by giving the connection back
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>();
+    let parts = parts.map_err(|_| io::Error::other("the proxy's connection is lost"))?;
+    if !parts.read_buf.is_empty() {
+        return Err(io::Error::other("the proxy says more than it was asked")); // TLS begins with us
+    }
+    Ok(parts.io.into_inner())
 }
 
 /// A request that is given up takes its connection with it.

@@ -30,38 +30,42 @@ pub async fn from_dns(
 ) -> Result<Vec<InitialMember>, BootstrapError> {
     let failed = |reason: String| BootstrapError::Dns { domain: domain.to_owned(), reason };
     let suffix = if service_name.is_empty() { String::new() } else { format!("-{service_name}") };
-    let secure = format!("_etcd-server-ssl{suffix}._tcp.{domain}.");
-    let secure_reason = match lookup(resolver, &secure).await {
-        Ok(targets) if !targets.is_empty() => {
-            return Err(failed(format!(
-                "{secure} names members with https; not in this version: TLS"
-            )));
+    let (mut targets, mut reasons) = (Vec::new(), Vec::new());
+    for (scheme, service) in [("https", "etcd-server-ssl"), ("http", "etcd-server")] {
+        let asked = format!("_{service}{suffix}._tcp.{domain}.");
+        match lookup(resolver, &asked).await {
+            Ok(found) if found.is_empty() => reasons.push(format!("{asked}: no records")),
+            Ok(found) => {
+                targets.extend(found.into_iter().map(|(host, port)| (scheme, host, port)));
+            }
+            Err(reason) => reasons.push(format!("{asked}: {reason}")),
         }
-        Ok(_) => "no records".to_owned(),
-        Err(reason) => reason,
-    };
-    let plain = format!("_etcd-server{suffix}._tcp.{domain}.");
-    let targets = match lookup(resolver, &plain).await {
-        Ok(targets) if !targets.is_empty() => targets,
-        Ok(_) => return Err(failed(format!("{plain}: no records; {secure}: {secure_reason}"))),
-        Err(reason) => return Err(failed(format!("{plain}: {reason}; {secure}: {secure_reason}"))),
-    };
+    }
+    if targets.is_empty() {
+        return Err(failed(reasons.join("; ")));
+    }
     let mut own = Vec::new();
     for url in own_urls {
-        own.extend(addresses(resolver, url.host(), url.port()).await?);
+        let scheme = if url.scheme().is_tls() { "https" } else { "http" };
+        let found = addresses(resolver, url.host(), url.port()).await?;
+        own.extend(found.into_iter().map(|address| (scheme, address)));
     }
     let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
-    let mut count = 0;
-    for (host, port) in targets {
-        let url = format!("http://{}:{port}", host.trim_end_matches('.'));
-        let url = Url::parse(&url).map_err(|_| failed(format!("{plain} names {url}, no host")))?;
+    // One that has both kinds of records is one member.
+    let mut names: BTreeMap<(String, u16), String> = BTreeMap::new();
+    for (scheme, host, port) in targets {
+        let url = format!("{scheme}://{}:{port}", host.trim_end_matches('.'));
+        let url = Url::parse(&url).map_err(|_| failed(format!("{url} names no host")))?;
         // A host that has no address yet is a member all the same: it may start later.
         let there = addresses(resolver, &host, port).await.unwrap_or_default();
-        let name = if there.iter().any(|address| own.contains(address)) {
-            own_name.to_owned()
-        } else {
-            count += 1;
-            (count - 1).to_string()
+        let is_own = |(_, address): &&(&str, SocketAddr)| there.contains(address);
+        let name = match own.iter().find(is_own) {
+            Some((own, _)) if *own != scheme => continue, // not where it says that it is
+            Some(_) => own_name.to_owned(),
+            None => {
+                let next = names.len().to_string();
+                names.entry((host, port)).or_insert(next).clone()
+            }
         };
         members.entry(name).or_default().push(url);
     }

@@ -87,6 +87,9 @@ pub enum BootstrapError {
         /// Why.
         source: ClientError,
     },
+    /// A certificate, a key or an authority that discovery is to use is not what it should be.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
     /// DNS does not name the members.
     #[error("discovery-srv {domain}: {reason}")]
     Dns {

@@ -2,7 +2,7 @@
 //! or by discovery (a token on a v2 or v3 server, or DNS). Only [`resolve`] decides; what it finds is
 //! what the data directory is founded with, and is never asked for again.
 //!
-//! Depends on `config`, `identity`, `types` and the `Member` of `storage`; runs in any tokio runtime.
+//! Depends on `config`, `identity`, `tls`, `types` and the `Member` of `storage`; runs in any tokio runtime.
 
 mod base64;
 pub mod client;
@@ -23,6 +23,7 @@ use self::client::Client;
 use crate::config::{ClusterState, Config, Discovery, DiscoveryFallback, InitialMember, Url};
 use crate::identity::{cluster_id, member_id};
 use crate::storage::mvcc::Member;
+use crate::tls::{Dialer, TlsSettings};
 use crate::types::{ClusterId, MemberId};
 
 /// Time for another member to say whether the cluster runs already.
@@ -98,9 +99,10 @@ pub async fn resolve_by(
                 Err(error) => return Err(error),
             }
         }
-        Discovery::Token { token, endpoints, dial_timeout, request_timeout } => {
+        Discovery::Token { token, endpoints, tls, dial_timeout, request_timeout } => {
             let own = member_id(&own_urls, token);
-            let client = Client::new(*dial_timeout, *request_timeout);
+            let dialer = Dialer::new(TlsSettings::clone(tls), None)?;
+            let client = Client { dialer, ..Client::new(*dial_timeout, *request_timeout) };
             let place = v3_discovery::Token::new(client, endpoints, token);
             let entries = place.join(own, &entry(&config.name, &own_urls)).await?;
             found(&entries_to_members(&entries, token)?, token)
@@ -109,16 +111,23 @@ pub async fn resolve_by(
     let Some(own) = found.iter().find(|member| member.name == config.name) else {
         return Err(BootstrapError::NotThere { name: config.name.clone() });
     };
+    let peers = Client {
+        dialer: config.peer_tls.dialer()?,
+        ..Client::new(PEER_CONNECT_TIMEOUT, PEER_TIMEOUT)
+    };
     match config.initial_cluster_state {
-        ClusterState::New => new(&found, own).await,
-        ClusterState::Existing => join(&found, own).await,
+        ClusterState::New => new(&found, own, &peers).await,
+        ClusterState::Existing => join(&found, own, &peers).await,
     }
 }
 
 /// Founds, unless the cluster runs and has seen this member: without its data it would vote twice.
-async fn new(members: &[Member], own: &Member) -> Result<Bootstrap, BootstrapError> {
-    let client = Client::new(PEER_CONNECT_TIMEOUT, PEER_TIMEOUT);
-    let (remotes, _) = remote::ask_all(&client, &others(members, own)).await;
+async fn new(
+    members: &[Member],
+    own: &Member,
+    peers: &Client,
+) -> Result<Bootstrap, BootstrapError> {
+    let (remotes, _) = remote::ask_all(peers, &others(members, own)).await;
     let knows = |remote: &remote::Remote| {
         remote.members.iter().any(|member| member.id == own.id && !member.client_urls.is_empty())
     };
@@ -129,10 +138,13 @@ async fn new(members: &[Member], own: &Member) -> Result<Bootstrap, BootstrapErr
     Ok(Bootstrap::New { own: own.id, cluster: cluster_id(&ids), members: members.to_vec() })
 }
 
-async fn join(members: &[Member], own: &Member) -> Result<Bootstrap, BootstrapError> {
-    let client = Client::new(PEER_CONNECT_TIMEOUT, PEER_TIMEOUT);
+async fn join(
+    members: &[Member],
+    own: &Member,
+    peers: &Client,
+) -> Result<Bootstrap, BootstrapError> {
     let urls = others(members, own);
-    let (remotes, failures) = remote::ask_all(&client, &urls).await;
+    let (remotes, failures) = remote::ask_all(peers, &urls).await;
     let Some(remote) = remotes.first() else {
         return Err(BootstrapError::NoPeerAnswers { urls, failures });
     };

@@ -1,12 +1,13 @@
 //! `callboard gateway [start]`: joins TCP connections to endpoints, with etcd's flags.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, Command};
 
 use super::Streams;
-use crate::config::{Config, ConfigError, ExitStatus, Place, parse_duration};
+use crate::config::{Config, ConfigError, ExitStatus, Place, parse_bool, parse_duration};
 use crate::proxy::gateway::{self, Settings};
 use crate::telemetry::Telemetry;
 
@@ -20,7 +21,7 @@ pub(super) fn command() -> Command {
         .subcommand(Command::new("start").about("The same, as etcd spells it").args(flags()))
 }
 
-fn flags() -> [Arg; 6] {
+fn flags() -> [Arg; 8] {
     let flag = |name: &'static str, value, default, help| {
         Arg::new(name).long(name).value_name(value).default_value(default).help(help)
     };
@@ -30,6 +31,21 @@ fn flags() -> [Arg; 6] {
         flag("retry-delay", "DURATION", "1m0s", "How long an endpoint that failed is left out"),
         flag("discovery-srv", "DOMAIN", "", "Find the endpoints by this domain's SRV records"),
         flag("discovery-srv-name", "NAME", "", "Suffix of the service's name in those records"),
+        flag(
+            "trusted-ca-file",
+            "FILE",
+            "",
+            "Take of those only what shows a certificate signed by it",
+        ),
+        flag(
+            "insecure-discovery",
+            "BOOL",
+            "false",
+            "Take those that speak no TLS too, as without the file",
+        )
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true"),
         flag("log-level", "LEVEL", "info", "The least important lines that are logged"),
     ]
 }
@@ -84,11 +100,19 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Option<(Settings, St
     })?;
     let listen_addr = read_setting("listen-addr", &text("listen-addr"), "host:port", endpoint)?;
     let domain = text("discovery-srv");
+    let authority = text("trusted-ca-file");
+    let insecure = text("insecure-discovery");
+    let allowed = "with --discovery-srv beside it, and without --insecure-discovery";
+    let is_insecure = read_setting("insecure-discovery", &insecure, "true or false", parse_bool)?;
+    read_setting("trusted-ca-file", &authority, allowed, |text| {
+        (text.is_empty() || !(domain.is_empty() || is_insecure)).then_some(())
+    })?;
     let settings = Settings {
         listen_addr,
         endpoints,
         discovery_srv: Some(domain).filter(|domain| !domain.is_empty()),
         discovery_srv_name: text("discovery-srv-name"),
+        trusted_ca_file: Some(authority).filter(|path| !path.is_empty()).map(PathBuf::from),
         retry_delay,
     };
     Ok(Some((settings, text("log-level"))))
@@ -137,6 +161,9 @@ mod tests {
             assert_eq!(settings.retry_delay, Duration::from_secs(10));
             assert_eq!((settings.discovery_srv, level.as_str()), (None, "info"));
         }
+        let (secured, _) =
+            settings(&["--discovery-srv=d", "--trusted-ca-file=ca.crt"]).unwrap().unwrap();
+        assert_eq!(secured.trusted_ca_file, Some(PathBuf::from("ca.crt")));
         assert_eq!(settings(&["start", "--help"]).unwrap(), None);
     }
 
@@ -149,6 +176,9 @@ mod tests {
             &["--listen-addr=:"],
             &["start", "--retry-delay=soon"],
             &["--retry-delay=0"],
+            &["--trusted-ca-file=ca.crt"],
+            &["--trusted-ca-file=ca.crt", "--discovery-srv=d", "--insecure-discovery"],
+            &["--insecure-discovery=maybe"],
             &["--what"],
             &["stop"],
         ] {

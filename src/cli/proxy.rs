@@ -171,12 +171,11 @@ fn read_endpoints(text: &str) -> Result<Vec<Url>, ConfigError> {
                 value: one.to_owned(),
                 allowed: error.to_string(),
             })?;
-        if url.scheme().is_tls() || url.scheme().is_unix() {
-            let feature = if url.scheme().is_tls() { "TLS" } else { "Unix sockets" };
+        if url.scheme().is_unix() {
             return Err(ConfigError::NotInThisVersion {
                 place: place(),
                 value: one.to_owned(),
-                feature: format!("{feature}; http://host:port is"),
+                feature: "Unix sockets; http://host:port is".to_owned(),
             });
         }
         if url.host().is_empty() || url.port() == 0 {
@@ -218,16 +217,17 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_plain_http() {
+    fn endpoints_are_http_or_https() {
         let read = |text: &str| {
             read_endpoints(text)
                 .map(|urls| urls.iter().map(|url| url.as_str().to_owned()).collect::<Vec<_>>())
                 .map_err(|error| error.to_string())
         };
         assert_eq!(read("http://b:2/,a:1").unwrap(), ["http://a:1", "http://b:2"]);
+        assert_eq!(read("https://a:1").unwrap(), ["https://a:1"]);
         assert_eq!(
-            read("https://a:1").unwrap_err(),
-            "setting --endpoints: value \"https://a:1\": not in this version: TLS; http://host:port is"
+            read("unix://a:1").unwrap_err(),
+            "setting --endpoints: value \"unix://a:1\": not in this version: Unix sockets; http://host:port is"
         );
         for text in ["", "a", "http://:1", "http://a:0", "http://a:1/v2"] {
             let said = read(text).unwrap_err();

@@ -230,6 +230,7 @@ pub(super) fn build(
         },
         watch_progress_notify_interval: givens.duration("watch-progress-notify-interval")?,
         client_tls: super::tls::client_port(givens)?,
+        peer_tls: super::tls::peer_port(givens)?,
         cors: givens.words_or_all("cors"),
         host_whitelist: givens.words_or_all("host-whitelist"),
         auth_token: super::auth_token::read(givens)?,

@@ -3,8 +3,15 @@
 use super::build::Givens;
 use super::error::ConfigError;
 use super::rules::{refuse, spoken};
-use super::url::{Scheme, Url};
+use super::tls::{file, pair, suites};
+use super::url::Url;
 use super::{Discovery, DiscoveryFallback};
+use crate::tls::TlsSettings;
+
+/// The settings of TLS to the servers of a token.
+const TLS: [&str; 4] =
+    ["discovery-cert", "discovery-key", "discovery-cacert", "discovery-insecure-skip-tls-verify"];
+const INSECURE: &str = "discovery-insecure-transport";
 
 /// The settings that say who the members are. Only one of them may be set.
 const WAYS: [&str; 4] = ["initial-cluster", "discovery", "discovery-srv", "discovery-token"];
@@ -25,6 +32,11 @@ pub(super) fn read(givens: &Givens) -> Result<Discovery, ConfigError> {
     if is_set("discovery-endpoints") && way != Some("discovery-token") {
         return Err(refuse(givens, "discovery-endpoints", "with --discovery-token beside it"));
     }
+    for name in TLS {
+        if way != Some("discovery-token") && self::is_set(givens, name)? {
+            return Err(refuse(givens, name, "with --discovery-token beside it"));
+        }
+    }
     Ok(match way {
         Some("discovery") => Discovery::Url {
             url: token_url(givens)?,
@@ -34,12 +46,16 @@ pub(super) fn read(givens: &Givens) -> Result<Discovery, ConfigError> {
                 _ => DiscoveryFallback::Proxy,
             },
         },
-        Some("discovery-token") => Discovery::Token {
-            token: token(givens)?,
-            endpoints: endpoints(givens)?,
-            dial_timeout: givens.duration("discovery-dial-timeout")?,
-            request_timeout: givens.duration("discovery-request-timeout")?,
-        },
+        Some("discovery-token") => {
+            let endpoints = endpoints(givens)?;
+            Discovery::Token {
+                token: token(givens)?,
+                tls: Box::new(token_tls(givens, &endpoints)?),
+                endpoints,
+                dial_timeout: givens.duration("discovery-dial-timeout")?,
+                request_timeout: givens.duration("discovery-request-timeout")?,
+            }
+        }
         Some("discovery-srv") => Discovery::Srv {
             domain: givens.text("discovery-srv"),
             service_name: givens.text("discovery-srv-name"),
@@ -54,10 +70,8 @@ fn token_url(givens: &Givens) -> Result<String, ConfigError> {
     let allowed =
         "a URL with the path of a token, like http://host:port/v2/keys/_etcd/registry/TOKEN";
     let url = ::url::Url::parse(&text).map_err(|_| refuse(givens, "discovery", allowed))?;
-    match url.scheme() {
-        "http" => {}
-        "https" => return Err(without_tls(givens, "discovery")),
-        _ => return Err(refuse(givens, "discovery", allowed)),
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse(givens, "discovery", allowed));
     }
     let says_more = url.query().is_some() || url.fragment().is_some() || !url.username().is_empty();
     if url.host_str().is_none() || url.path().trim_matches('/').is_empty() || says_more {
@@ -79,7 +93,6 @@ fn proxy(givens: &Givens) -> Result<Option<String>, ConfigError> {
         ("http", Some(host)) => {
             Ok(Some(format!("{host}:{}", url.port_or_known_default().unwrap_or(80))))
         }
-        ("https", _) => Err(without_tls(givens, NAME)),
         _ => Err(refuse(givens, NAME, allowed)),
     }
 }
@@ -93,16 +106,21 @@ fn token(givens: &Givens) -> Result<String, ConfigError> {
     Ok(token)
 }
 
-/// At least one server; etcd takes `host:port` too.
+/// At least one server; etcd takes `host:port` too, with TLS if anything is set for that.
 fn endpoints(givens: &Givens) -> Result<Vec<Url>, ConfigError> {
     const NAME: &str = "discovery-endpoints";
     let allowed = "URLs of the discovery server joined by commas, like http://10.0.0.1:2379, beside --discovery-token";
+    let mut is_secure = !givens.bool(INSECURE)?;
+    for name in &TLS[..3] {
+        is_secure |= is_set(givens, name)?;
+    }
+    let scheme = if is_secure { "https" } else { "http" };
     let mut endpoints = Vec::new();
     for word in givens.words(NAME) {
-        let text = if word.contains("://") { word } else { format!("http://{word}") };
+        let text = if word.contains("://") { word } else { format!("{scheme}://{word}") };
         let url = Url::parse(&text).map_err(|_| refuse(givens, NAME, allowed))?;
         spoken(givens, NAME, &url)?;
-        if url.scheme() != Scheme::Http || url.host().is_empty() || url.port() == 0 {
+        if url.host().is_empty() || url.port() == 0 {
             return Err(refuse(givens, NAME, allowed));
         }
         endpoints.push(url);
@@ -113,12 +131,34 @@ fn endpoints(givens: &Givens) -> Result<Vec<Url>, ConfigError> {
     Ok(endpoints)
 }
 
-fn without_tls(givens: &Givens, name: &'static str) -> ConfigError {
-    let given = givens.effective(name);
-    ConfigError::NotInThisVersion {
-        place: given.place,
-        value: given.text,
-        feature: "TLS; http://host:port is".to_owned(),
+/// What calls to the servers of a token need to be secure. A setting of TLS that would have no effect is
+/// refused: whoever sets it counts on it.
+fn token_tls(givens: &Givens, endpoints: &[Url]) -> Result<TlsSettings, ConfigError> {
+    let secure = endpoints.iter().filter(|url| url.scheme().is_tls()).count();
+    for name in TLS {
+        if secure == 0 && is_set(givens, name)? {
+            return Err(refuse(givens, name, "with https in --discovery-endpoints"));
+        }
+    }
+    if !givens.bool(INSECURE)? && secure < endpoints.len() {
+        let allowed = "https URLs, since discovery-insecure-transport is false";
+        return Err(refuse(givens, "discovery-endpoints", allowed));
+    }
+    pair(givens, "discovery-cert", "discovery-key")?;
+    Ok(TlsSettings {
+        cert_file: file(givens, "discovery-cert"),
+        key_file: file(givens, "discovery-key"),
+        ca_file: file(givens, "discovery-cacert"),
+        believe_anyone: givens.bool("discovery-insecure-skip-tls-verify")?,
+        suites: suites(givens)?,
+        ..TlsSettings::default()
+    })
+}
+
+fn is_set(givens: &Givens, name: &'static str) -> Result<bool, ConfigError> {
+    match name {
+        "discovery-insecure-skip-tls-verify" => givens.bool(name),
+        _ => Ok(!givens.text(name).is_empty()),
     }
 }
 
@@ -152,15 +192,17 @@ mod tests {
             of(&[&flag, "--discovery-proxy=http://p", "--discovery-fallback=exit"]),
             expected(Some("p:80"), DiscoveryFallback::Exit)
         );
-        let Discovery::Token { endpoints, .. } =
-            of(&["--discovery-token=T", "--discovery-endpoints=a:1,http://b:2"])
-        else {
-            panic!("not a token");
-        };
-        assert_eq!(
-            endpoints.iter().map(Url::as_str).collect::<Vec<_>>(),
-            ["http://a:1", "http://b:2"]
-        );
+        for (more, expected) in [
+            (&[][..], ["http://a:1", "http://b:2"]),
+            (&["--discovery-cacert=c"], ["http://b:2", "https://a:1"]),
+        ] {
+            let args = ["--discovery-token=T", "--discovery-endpoints=a:1,http://b:2"];
+            let args: Vec<&str> = args.iter().chain(more).copied().collect();
+            let Discovery::Token { endpoints, .. } = of(&args) else { panic!("not a token") };
+            let mut endpoints: Vec<_> = endpoints.iter().map(Url::as_str).collect();
+            endpoints.sort_unstable();
+            assert_eq!(endpoints, expected, "{more:?}");
+        }
         assert_eq!(
             of(&["--discovery-srv=d.example", "--discovery-srv-name=x"]),
             Discovery::Srv { domain: "d.example".to_owned(), service_name: "x".to_owned() }
@@ -187,8 +229,28 @@ mod tests {
                 "setting --discovery: value \"http://a:1/\": allowed: a URL with the path of a token, like http://host:port/v2/keys/_etcd/registry/TOKEN",
             ),
             (
-                &["--discovery=https://discovery.etcd.io/x"],
-                "setting --discovery: value \"https://discovery.etcd.io/x\": not in this version: TLS; http://host:port is",
+                &["--discovery-cacert=ca.crt"],
+                "setting --discovery-cacert: value \"ca.crt\": allowed: with --discovery-token beside it",
+            ),
+            (
+                &[
+                    "--discovery-token=t",
+                    "--discovery-endpoints=http://a:1",
+                    "--discovery-cacert=c",
+                ],
+                "setting --discovery-cacert: value \"c\": allowed: with https in --discovery-endpoints",
+            ),
+            (
+                &[
+                    "--discovery-token=t",
+                    "--discovery-endpoints=http://a:1",
+                    "--discovery-insecure-transport=false",
+                ],
+                "setting --discovery-endpoints: value \"http://a:1\": allowed: https URLs, since discovery-insecure-transport is false",
+            ),
+            (
+                &["--discovery-token=t", "--discovery-endpoints=a:1", "--discovery-cert=c"],
+                "setting --discovery-cert: value \"c\": allowed: a file, with --discovery-key beside it",
             ),
             (
                 &["--discovery-token=a/b", "--discovery-endpoints=a:1"],

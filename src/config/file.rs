@@ -28,7 +28,7 @@ const SECTIONS: [(&str, &str); 5] = [
 ];
 
 /// Keys whose setting's name does not follow from the rule above.
-const RENAMED: [(&str, &str, &str); 11] = [
+const RENAMED: [(&str, &str, &str); 13] = [
     ("client-transport-security", "allowed-cn", "client-cert-allowed-cn"),
     ("client-transport-security", "allowed-hostname", "client-cert-allowed-hostname"),
     (
@@ -42,6 +42,8 @@ const RENAMED: [(&str, &str, &str); 11] = [
     ("discovery-config", "secure.cert", "discovery-cert"),
     ("discovery-config", "secure.key", "discovery-key"),
     ("discovery-config", "secure.cacert", "discovery-cacert"),
+    ("discovery-config", "secure.insecure-transport", "discovery-insecure-transport"),
+    ("discovery-config", "secure.insecure-skip-tls-verify", "discovery-insecure-skip-tls-verify"),
     ("discovery-config", "auth.username", "discovery-user"),
     ("discovery-config", "auth.password", "discovery-password"),
 ];

@@ -27,9 +27,9 @@ use std::time::Duration;
 pub use self::auth_token::AuthToken;
 pub use self::error::{ConfigError, ExitStatus, Place};
 pub use self::rules::verify_bootstrap;
-pub use self::tls::PortTls;
+pub use self::tls::{PeerTls, PortTls};
 pub use self::url::{Scheme, Url, UrlError};
-pub use self::values::{format_duration, parse_duration};
+pub use self::values::{format_duration, parse_bool, parse_duration};
 
 /// The etcd version whose interface this one answers for; clients choose their ways by it.
 pub const ETCD_VERSION: &str = "3.6.0";
@@ -139,6 +139,8 @@ pub struct Config {
 
     /// TLS of the client port.
     pub client_tls: PortTls,
+    /// TLS between members.
+    pub peer_tls: PeerTls,
 
     /// Origins that may call from a browser; `*` is all. Never empty.
     pub cors: Vec<String>,
@@ -240,6 +242,8 @@ pub enum Discovery {
         token: String,
         /// The server's client URLs.
         endpoints: Vec<Url>,
+        /// How they are called where their URLs say https.
+        tls: Box<crate::tls::TlsSettings>,
         /// Time to connect.
         dial_timeout: Duration,
         /// Time for a request.

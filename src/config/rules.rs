@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::build::Givens;
 use super::error::{ConfigError, Place};
+use super::tls::{CLIENT_BY, PEER_BY, can_serve};
 use super::url::Url;
 use super::{ClusterState, Config, Discovery, ProxyMode};
 
@@ -29,25 +30,27 @@ pub(super) fn validate(
     if config.name.is_empty() {
         return Err(refuse(givens, "name", "a name that is not empty"));
     }
-    listened(givens, "listen-peer-urls", &config.listen_peer_urls, Tls::Missing)?;
+    listened(givens, "listen-peer-urls", &config.listen_peer_urls)?;
+    let peer_tls = &config.peer_tls.port;
+    let urls = &config.listen_peer_urls;
+    can_serve(givens, "listen-peer-urls", urls, peer_tls, PEER_BY, notices)?;
+    if config.proxy.mode == ProxyMode::Off {
+        super::tls::no_open_door(givens, config)?; // members do not call a proxy
+    }
     for (name, urls) in [
         ("listen-client-urls", &config.listen_client_urls),
         ("listen-client-http-urls", &config.listen_client_http_urls),
         ("listen-metrics-urls", &config.listen_metrics_urls),
         ("listen-client-http-urls", &config.listen_client_http_urls),
     ] {
-        listened(givens, name, urls, Tls::Spoken)?;
-        super::tls::can_serve(givens, name, urls, &config.client_tls, notices)?;
+        listened(givens, name, urls)?;
+        can_serve(givens, name, urls, &config.client_tls, CLIENT_BY, notices)?;
     }
-    advertised(
-        givens,
-        "initial-advertise-peer-urls",
-        &config.initial_advertise_peer_urls,
-        Tls::Missing,
-    )?;
-    advertised(givens, "advertise-client-urls", &config.advertise_client_urls, Tls::Spoken)?;
+    let peer_urls = &config.initial_advertise_peer_urls;
+    advertised(givens, "initial-advertise-peer-urls", peer_urls, By::Members)?;
+    advertised(givens, "advertise-client-urls", &config.advertise_client_urls, By::Clients)?;
     for member in &config.initial_cluster {
-        advertised(givens, "initial-cluster", &member.peer_urls, Tls::Missing)?;
+        advertised(givens, "initial-cluster", &member.peer_urls, By::Members)?;
     }
     timing(config, givens)?;
 
@@ -70,9 +73,26 @@ pub(super) fn validate(
         );
     }
     let secure = |urls: &[Url]| urls.iter().any(|url| url.scheme().is_tls());
-    if secure(&config.advertise_client_urls) && !secure(&config.listen_client_urls) {
+    for (name, told, listened) in [
+        ("advertise-client-urls", &config.advertise_client_urls, &config.listen_client_urls),
+        ("initial-advertise-peer-urls", peer_urls, &config.listen_peer_urls),
+    ] {
+        if secure(told) && !secure(listened) {
+            notices.push(format!(
+                "setting {name}: says https, but no https is listened for; something before this member must speak TLS"
+            ));
+        }
+    }
+    if peer_tls.makes_its_own() {
         notices.push(
-            "setting advertise-client-urls: says https, but no https is listened for; something before this member must speak TLS"
+            "setting peer-auto-tls: connections to members are encrypted, but nobody's certificate is verified"
+                .to_owned(),
+        );
+    }
+    let calling = config.client_tls.calling();
+    if !is_member && calling.is_some_and(|calling| calling.believe_anyone) {
+        notices.push(
+            "setting auto-tls: connections to endpoints are encrypted, but nobody's certificate is verified"
                 .to_owned(),
         );
     }
@@ -121,25 +141,18 @@ fn timing(config: &Config, givens: &Givens) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What `https` means for an address that is only told to others.
+/// Who calls at an address that is told to others.
 #[derive(Clone, Copy, PartialEq)]
-enum Tls {
-    /// This member would have to speak it, and cannot.
-    Missing,
-    /// This member, or something in front of it, speaks it.
-    Spoken,
+enum By {
+    /// They must be able to.
+    Members,
+    /// What they can is their affair.
+    Clients,
 }
 
-fn listened(
-    givens: &Givens,
-    name: &'static str,
-    urls: &[Url],
-    tls: Tls,
-) -> Result<(), ConfigError> {
+fn listened(givens: &Givens, name: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
     for url in urls {
-        if tls == Tls::Missing || url.scheme().is_unix() {
-            spoken(givens, name, url)?;
-        }
+        spoken(givens, name, url)?;
         if !url.is_bindable() {
             return Err(refuse(
                 givens,
@@ -155,10 +168,10 @@ fn advertised(
     givens: &Givens,
     name: &'static str,
     urls: &[Url],
-    tls: Tls,
+    by: By,
 ) -> Result<(), ConfigError> {
     for url in urls {
-        if tls == Tls::Missing {
+        if by == By::Members {
             spoken(givens, name, url)?;
         }
         if url.host().is_empty() || (url.port() == 0 && !url.scheme().is_unix()) {
@@ -172,18 +185,15 @@ fn advertised(
     Ok(())
 }
 
-/// Never serve without TLS what was to be served with it.
+/// Whether this version can speak to such an address.
 pub(super) fn spoken(givens: &Givens, name: &'static str, url: &Url) -> Result<(), ConfigError> {
-    let feature = match url.scheme() {
-        scheme if scheme.is_tls() => "TLS",
-        scheme if scheme.is_unix() => "Unix sockets",
-        _ => return Ok(()),
-    };
-    let place = givens.effective(name).place;
+    if !url.scheme().is_unix() {
+        return Ok(());
+    }
     Err(ConfigError::NotInThisVersion {
-        place,
+        place: givens.effective(name).place,
         value: url.to_string(),
-        feature: format!("{feature}; http://host:port is"),
+        feature: "Unix sockets; http://host:port is".to_owned(),
     })
 }
 

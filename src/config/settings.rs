@@ -236,7 +236,6 @@ const CAPACITY: Kind = Kind::Count(1, 16_777_216); // slots are counted in memor
 
 const SLOW: &str = "warnings about what is slow";
 const AUTH: &str = "authentication";
-const TLS: &str = "TLS";
 const NO_KEEPALIVE: &str = "each request to a discovery server has a connection of its own";
 const NO_PEER_TIMEOUTS: &str = "connections between members have their own limits";
 const NO_BBOLT: &str = "there is no bbolt database here";
@@ -244,6 +243,7 @@ const NO_RESTART_TRICKS: &str = "listeners are bound the usual way";
 const RELIC: &str = "etcd has ignored it since 2.0";
 const NO_PEER_TO_COMPARE: &str =
     "corrupt-check-time is the one comparison between members; every record on disk has a checksum";
+const NO_LOOPBACK: &str = "the gateway needs no connection to the member's own client port";
 const NO_TRACING: &str = "distributed tracing is not in this version";
 
 /// All settings, in the order of help and of the commented file.
@@ -259,7 +259,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Member, "listen-client-urls", Kind::Urls, "http://localhost:2379",
         "Where clients are listened for: http://IP:port or localhost, joined by commas. Set advertise-client-urls beside it (only an etcd-style file may go without)."),
     setting(Section::Member, "listen-peer-urls", Kind::Urls, "http://localhost:2380",
-        "Where other members are listened for: http://IP:port or localhost, joined by commas."),
+        "Where other members are listened for: http://IP:port or localhost, or https, joined by commas."),
     setting(Section::Member, "heartbeat-interval", NUMBER, "100",
         "Milliseconds of one Raft tick and between a leader's heartbeats; about the round trip between members.").agree(),
     setting(Section::Member, "election-timeout", NUMBER, "1000",
@@ -423,26 +423,26 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Tls, "ca-file", Kind::Path, "", "2.3's name for trusted-ca-file with client-cert-auth."),
     setting(Section::Tls, "trusted-ca-file", Kind::Path, "", "Authorities that sign clients' certificates."),
     setting(Section::Tls, "client-cert-auth", Kind::Bool, "false", "Clients must show a certificate."),
-    setting(Section::Tls, "client-cert-file", Kind::Path, "", "Certificate shown by this member as a client of its own client port.").not_yet(TLS),
-    setting(Section::Tls, "client-key-file", Kind::Path, "", "Key that goes with client-cert-file.").not_yet(TLS),
+    setting(Section::Tls, "client-cert-file", Kind::Path, "", "Certificate shown by this member as a client of its own client port.").ignored(NO_LOOPBACK),
+    setting(Section::Tls, "client-key-file", Kind::Path, "", "Key that goes with client-cert-file.").ignored(NO_LOOPBACK),
     setting(Section::Tls, "client-crl-file", Kind::Path, "", "Revoked clients' certificates."),
     setting(Section::Tls, "client-cert-allowed-cn", Kind::List, "", "Common names of clients that are let in."),
     setting(Section::Tls, "client-cert-allowed-hostname", Kind::List, "", "Host names of clients that are let in."),
-    setting(Section::Tls, "client-skip-client-san-verification", Kind::Bool, "false", "Do not look at the address in clients' certificates.").not_yet(TLS),
+    setting(Section::Tls, "client-skip-client-san-verification", Kind::Bool, "false", "Do not look at the address in clients' certificates.").ignored("clients may call from anywhere, as with etcd"),
     setting(Section::Tls, "auto-tls", Kind::Bool, "false", "Make certificates for the client port."),
-    setting(Section::Tls, "peer-cert-file", Kind::Path, "", "Certificate of the peer port.").not_yet(TLS),
-    setting(Section::Tls, "peer-key-file", Kind::Path, "", "Key of the peer port.").not_yet(TLS),
-    setting(Section::Tls, "peer-ca-file", Kind::Path, "", "2.3's name for peer-trusted-ca-file with peer-client-cert-auth.").not_yet(TLS),
-    setting(Section::Tls, "peer-trusted-ca-file", Kind::Path, "", "Authorities that sign members' certificates.").not_yet(TLS),
-    setting(Section::Tls, "peer-client-cert-auth", Kind::Bool, "false", "Members must show a certificate.").not_yet(TLS),
-    setting(Section::Tls, "peer-client-cert-file", Kind::Path, "", "Certificate shown to other members.").not_yet(TLS),
-    setting(Section::Tls, "peer-client-key-file", Kind::Path, "", "Key that goes with peer-client-cert-file.").not_yet(TLS),
-    setting(Section::Tls, "peer-crl-file", Kind::Path, "", "Revoked members' certificates.").not_yet(TLS),
-    setting(Section::Tls, "peer-cert-allowed-cn", Kind::List, "", "Common names of members that are let in.").not_yet(TLS),
-    setting(Section::Tls, "peer-cert-allowed-hostname", Kind::List, "", "Host names of members that are let in.").not_yet(TLS),
-    setting(Section::Tls, "peer-skip-client-san-verification", Kind::Bool, "false", "Do not look at the address in members' certificates.")
-        .aka(&["experimental-peer-skip-client-san-verification"]).not_yet(TLS),
-    setting(Section::Tls, "peer-auto-tls", Kind::Bool, "false", "Make certificates for the peer port.").not_yet(TLS),
+    setting(Section::Tls, "peer-cert-file", Kind::Path, "", "Certificate of the peer port."),
+    setting(Section::Tls, "peer-key-file", Kind::Path, "", "Key of the peer port."),
+    setting(Section::Tls, "peer-ca-file", Kind::Path, "", "2.3's name for peer-trusted-ca-file with peer-client-cert-auth."),
+    setting(Section::Tls, "peer-trusted-ca-file", Kind::Path, "", "Authorities that sign members' certificates; with them, members must show one."),
+    setting(Section::Tls, "peer-client-cert-auth", Kind::Bool, "false", "Members must show a certificate."),
+    setting(Section::Tls, "peer-client-cert-file", Kind::Path, "", "Certificate shown to other members; empty is peer-cert-file."),
+    setting(Section::Tls, "peer-client-key-file", Kind::Path, "", "Key that goes with peer-client-cert-file."),
+    setting(Section::Tls, "peer-crl-file", Kind::Path, "", "Revoked members' certificates."),
+    setting(Section::Tls, "peer-cert-allowed-cn", Kind::List, "", "Common names of members that are let in, and are called."),
+    setting(Section::Tls, "peer-cert-allowed-hostname", Kind::List, "", "Host names of members that are let in, and are called."),
+    setting(Section::Tls, "peer-skip-client-san-verification", Kind::Bool, "false", "Members may call from addresses that are not in their certificates.")
+        .aka(&["experimental-peer-skip-client-san-verification"]),
+    setting(Section::Tls, "peer-auto-tls", Kind::Bool, "false", "Make certificates for the peer port; members then encrypt, and verify nobody."),
     setting(Section::Tls, "self-signed-cert-validity", NUMBER, "1", "Years that certificates made by auto-tls hold."),
     setting(Section::Tls, "cipher-suites", Kind::List, "", "TLS cipher suites that are offered."),
     setting(Section::Tls, "tls-min-version", Kind::Choice(&["TLS1.2", "TLS1.3"]), "TLS1.2", "The lowest TLS version."),
@@ -467,11 +467,11 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Discovery, "discovery-request-timeout", Kind::Duration, "5s", "Time for a request to a discovery server."),
     setting(Section::Discovery, "discovery-keepalive-time", Kind::Duration, "2s", "How often v3 discovery servers are pinged.").ignored(NO_KEEPALIVE),
     setting(Section::Discovery, "discovery-keepalive-timeout", Kind::Duration, "6s", "How long such a ping may stay unanswered.").ignored(NO_KEEPALIVE),
-    setting(Section::Discovery, "discovery-insecure-transport", Kind::Bool, "true", "Speak to v3 discovery servers without TLS.").not_yet(TLS),
-    setting(Section::Discovery, "discovery-insecure-skip-tls-verify", Kind::Bool, "false", "Do not check their certificates.").not_yet(TLS),
-    setting(Section::Discovery, "discovery-cert", Kind::Path, "", "Certificate shown to them.").not_yet(TLS),
-    setting(Section::Discovery, "discovery-key", Kind::Path, "", "Key that goes with discovery-cert.").not_yet(TLS),
-    setting(Section::Discovery, "discovery-cacert", Kind::Path, "", "Authorities that sign their certificates.").not_yet(TLS),
+    setting(Section::Discovery, "discovery-insecure-transport", Kind::Bool, "true", "Speak without TLS to v3 discovery servers that are given as host:port."),
+    setting(Section::Discovery, "discovery-insecure-skip-tls-verify", Kind::Bool, "false", "Do not check their certificates."),
+    setting(Section::Discovery, "discovery-cert", Kind::Path, "", "Certificate shown to them."),
+    setting(Section::Discovery, "discovery-key", Kind::Path, "", "Key that goes with discovery-cert."),
+    setting(Section::Discovery, "discovery-cacert", Kind::Path, "", "Authorities that sign their certificates."),
     setting(Section::Discovery, "discovery-user", Kind::Text, "", "User to be to them.").not_yet(AUTH),
     setting(Section::Discovery, "discovery-password", Kind::Text, "", "That user's password.").not_yet(AUTH),
     setting(Section::Discovery, "proxy", Kind::Choice(&["off", "readonly", "on"]), "off", "Be a proxy of the members named by initial-cluster instead of a member; readonly lets only GET through."),

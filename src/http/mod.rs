@@ -22,8 +22,10 @@ use crate::{
     published::Published,
     storage::v2_tree::stats::V2Stats,
     telemetry::Telemetry,
+    tls::Figures,
 };
 
+pub mod accept;
 pub mod answer;
 mod aside;
 pub mod auth;
@@ -52,7 +54,7 @@ pub mod service;
 pub mod stream;
 pub mod v2;
 pub mod v3;
-mod wire;
+pub mod wire;
 
 /// All that a handler may reach: shared by all workers.
 pub struct Doors {
@@ -90,8 +92,8 @@ pub struct Doors {
     pub settings: DoorSettings,
     /// Changes the log's level; none where there is no log to change.
     pub telemetry: Option<Telemetry>,
-    /// The certificates of the client port, if it has any.
-    pub certificates: Option<server::Tls>,
+    /// What is counted of certificates, for each place where there are any: the ports, and calls.
+    pub certificates: Vec<(&'static str, Arc<Figures>)>,
     /// Tells parked watches that the member shuts down; given by [`server::HttpServer`] on its drain.
     pub drain: drain::DrainSignal,
 }

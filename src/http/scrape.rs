@@ -12,6 +12,7 @@ use super::{
 use crate::{
     actors::mailbox::{Gauge, WAIT_BOUNDS_MICROS},
     published::{PeerFigures, Published, ROUND_TRIP_BOUNDS},
+    tls::Figures,
 };
 
 /// `GET /metrics`, in Prometheus' text format.
@@ -272,23 +273,36 @@ fn store(page: &mut Page, doors: &Doors) {
 }
 
 fn certificates(page: &mut Page, doors: &Doors) {
-    let Some(certificates) = &doors.certificates else { return };
-    let figures = &certificates.figures;
-    page.gauge(
-        "callboard_tls_certificate_not_after_seconds",
-        "When the certificate of the client port ends, in Unix seconds.",
-        figures.not_after.load(Ordering::Relaxed).max(0).unsigned_abs(),
-    );
-    page.counter(
-        "callboard_tls_reloads_total",
-        "How often changed certificates were taken.",
-        figures.reloads.load(Ordering::Relaxed),
-    );
-    page.counter(
-        "callboard_tls_reload_failures_total",
-        "How often changed certificates were refused; those from before go on.",
-        figures.refusals.load(Ordering::Relaxed),
-    );
+    type Read = fn(&Figures) -> u64;
+    if doors.certificates.is_empty() {
+        return;
+    }
+    let families: [(&str, &str, &str, Read); 3] = [
+        (
+            "callboard_tls_certificate_not_after_seconds",
+            "When the certificate ends, in Unix seconds.",
+            "gauge",
+            |figures| figures.not_after.load(Ordering::Relaxed).max(0).unsigned_abs(),
+        ),
+        (
+            "callboard_tls_reloads_total",
+            "How often changed certificates were taken.",
+            "counter",
+            |figures| figures.reloads.load(Ordering::Relaxed),
+        ),
+        (
+            "callboard_tls_reload_failures_total",
+            "How often changed certificates were refused; those from before go on.",
+            "counter",
+            |figures| figures.refusals.load(Ordering::Relaxed),
+        ),
+    ];
+    for (name, help, kind, read) in families {
+        page.head(name, help, kind);
+        for (of, figures) in &doors.certificates {
+            page.labelled(name, "of", of, read(figures));
+        }
+    }
 }
 
 fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {

@@ -18,13 +18,13 @@ use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use actix_http::HttpService;
 use actix_service::fn_factory;
 use actix_web::dev::{Server, ServerHandle, Service, ServiceFactory, fn_service};
-use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
+pub use super::accept::Tls;
 use super::{
     Doors,
+    accept::{Origin, accept},
     grpc::{self, GrpcDoor},
     here::Here,
     opening::{self, Opened, Protocol},
@@ -33,12 +33,9 @@ use super::{
     stream::ClientStream,
     wire::Wire,
 };
-use crate::tls::Reloading;
 
 /// How long a client may take to send the head of its first request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take to shake hands.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection that ends may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -115,9 +112,6 @@ pub struct Listening {
     /// The certificates to speak TLS with; none: plain text.
     pub tls: Option<Tls>,
 }
-
-/// What a listener that speaks TLS shows its clients, whichever certificate is the current one.
-pub type Tls = Arc<Reloading<ServerConfig>>;
 
 impl Listening {
     /// One that speaks plain text.
@@ -243,20 +237,14 @@ where
 {
     _ = tcp.set_nodelay(true); // a connection without it works too
     let peer = tcp.peer_addr().ok();
-    let Some(tls) = tls else { return serve(Wire::Plain(tcp), peer, http, grpc).await };
-    let shaking = TlsAcceptor::from(tls.current()).accept(tcp);
-    let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking) => shaken,
+    let accepted = tokio::select! {
+        accepted = accept(tcp, tls.as_ref(), Origin::Any) => accepted,
         () = grpc.drained() => return Ok(()),
     };
-    match shaken {
-        Ok(Ok(stream)) => serve(Wire::Tls(Box::new(stream)), peer, http, grpc).await,
-        Ok(Err(error)) => {
+    match accepted {
+        Ok(wire) => serve(wire, peer, http, grpc).await,
+        Err(error) => {
             debug!(?peer, %error, "a TLS handshake came to nothing");
-            Ok(())
-        }
-        Err(_) => {
-            debug!(?peer, "a TLS handshake took too long");
             Ok(())
         }
     }

@@ -3,26 +3,25 @@
 use std::{
     io,
     net::{TcpListener, ToSocketAddrs},
-    time::Duration,
+    path::PathBuf,
+    sync::Arc,
 };
-
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::RunError;
 use crate::{
     clock::wall_clock,
-    config::{Config, Url},
+    config::{Config, PortTls, Url},
     http::server::{Listening, Tls},
-    tls::{Reloading, Setting, TlsSettings, self_signed},
+    tls::{Dialer, Figures, Look, look_after, serving},
 };
 
 /// What is spoken inside TLS, the preferred first.
-const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
-/// How often certificates are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// The same at the peer port.
+const HTTP1: &[&[u8]] = &[b"http/1.1"];
 
 /// Listens at all of `urls`.
-pub fn listen(setting: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, RunError> {
+fn listen(setting: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, RunError> {
     let open = |url: &Url| {
         bind(url.address()).map_err(|error| RunError::Listen {
             setting,
@@ -41,67 +40,81 @@ fn bind(host: impl ToSocketAddrs) -> io::Result<TcpListener> {
     TcpListener::bind(&addresses[..])
 }
 
-/// The certificates of the client port, if it has an https URL.
-pub struct Certificates(Option<Tls>);
+/// The certificates of the ports that have an https URL.
+pub struct Certificates {
+    client: Option<Tls>,
+    peer: Option<Tls>,
+}
 
 impl Certificates {
     /// Reads them, or makes them where the member is to make its own.
     pub fn read(config: &Config) -> Result<Certificates, RunError> {
-        let urls = || {
-            let http = config.listen_client_http_urls.iter().chain(&config.listen_metrics_urls);
-            config.listen_client_urls.iter().chain(http)
-        };
-        if !urls().any(|url| url.scheme().is_tls()) {
-            return Ok(Certificates(None));
-        }
-        let tls = &config.client_tls;
-        let mut serving: TlsSettings = tls.serving.clone();
-        if serving.cert_file.is_none() && tls.auto {
-            let hosts: Vec<String> = urls().map(|url| url.host().to_owned()).collect();
-            let dir = config.data_dir.join("fixtures").join("client");
-            let now = (wall_clock().0 / 1_000_000_000) as i64;
-            let made = self_signed("auto-tls", &dir, &hosts, tls.self_signed_years, now)?;
-            let (cert, key): (Setting, Setting) = made.settings("auto-tls");
-            (serving.cert_file, serving.key_file) = (Some(cert), Some(key));
-        }
-        Ok(Certificates(Some(Reloading::new(serving, PROTOCOLS)?)))
+        let http = config.listen_client_http_urls.iter().chain(&config.listen_metrics_urls);
+        let clients: Vec<&Url> = config.listen_client_urls.iter().chain(http).collect();
+        let peers: Vec<&Url> = config.listen_peer_urls.iter().collect();
+        let dir = config.data_dir.join("fixtures");
+        let client = of_port(&config.client_tls, &clients, "auto-tls", dir.join("client"), BOTH)?;
+        let peer_tls = &config.peer_tls.port;
+        let peer = of_port(peer_tls, &peers, "peer-auto-tls", dir.join("peer"), HTTP1)?;
+        Ok(Certificates { client, peer })
     }
 
-    /// Listens at all of `urls`, with TLS where they say https.
+    /// Listens for clients at all of `urls`, with TLS where they say https.
     pub fn listen(&self, setting: &'static str, urls: &[Url]) -> Result<Vec<Listening>, RunError> {
-        let sockets = listen(setting, urls)?.into_iter().zip(urls);
-        let dress = |(socket, url): (TcpListener, &Url)| Listening {
-            socket,
-            tls: self.0.clone().filter(|_| url.scheme().is_tls()),
-        };
-        Ok(sockets.map(dress).collect())
+        listen_with(self.client.as_ref(), setting, urls)
     }
 
-    /// The certificates, if there are any.
-    pub fn current(&self) -> Option<Tls> {
-        self.0.clone()
+    /// The same for members.
+    pub fn listen_for_peers(&self, config: &Config) -> Result<Vec<Listening>, RunError> {
+        listen_with(self.peer.as_ref(), "listen-peer-urls", &config.listen_peer_urls)
     }
 
-    /// Takes changed files from now on: when they are seen to have changed, and on SIGHUP, which no longer
-    /// ends the process.
-    pub fn look_after(&self) -> io::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let tls = self.0.clone();
-        actix::spawn(async move {
-            let mut beat = tokio::time::interval(LOOK_EVERY);
-            beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                let asked = tokio::select! {
-                    _ = beat.tick() => false,
-                    _ = hangup.recv() => true,
-                };
-                let Some(tls) = tls.clone() else { continue };
-                let look = move || if asked { tls.read_again() } else { tls.look() };
-                _ = tokio::task::spawn_blocking(look).await; // files may be slow
-            }
-        });
+    /// What is counted, for each place where there are certificates.
+    pub fn figures(&self, dialer: &Dialer) -> Vec<(&'static str, Arc<Figures>)> {
+        let of_ports = [("client", &self.client), ("peer", &self.peer)];
+        let of_ports = of_ports.into_iter().filter_map(|(name, tls)| Some((name, tls.as_ref()?)));
+        let mut all: Vec<_> =
+            of_ports.map(|(name, tls)| (name, Arc::clone(&tls.figures))).collect();
+        all.extend(dialer.known().map(|calls| ("peer-calls", Arc::clone(&calls.figures))));
+        all
+    }
+
+    /// Takes changed files from now on.
+    pub fn look_after(&self, dialer: &Arc<Dialer>) -> io::Result<()> {
+        let ports = [&self.client, &self.peer].into_iter().flatten();
+        let mut all: Vec<Arc<dyn Look>> =
+            ports.map(|tls| Arc::clone(tls) as Arc<dyn Look>).collect();
+        all.push(Arc::<Dialer>::clone(dialer));
+        actix::spawn(look_after(all)?);
         Ok(())
     }
+}
+
+fn of_port(
+    tls: &PortTls,
+    urls: &[&Url],
+    auto: &'static str,
+    dir: PathBuf,
+    protocols: &'static [&'static [u8]],
+) -> Result<Option<Tls>, RunError> {
+    if !urls.iter().any(|url| url.scheme().is_tls()) {
+        return Ok(None);
+    }
+    let own = tls.own(auto, dir, urls, (wall_clock().0 / 1_000_000_000) as i64);
+    Ok(Some(serving(tls.serving.clone(), own, protocols)?))
+}
+
+fn listen_with(
+    tls: Option<&Tls>,
+    setting: &'static str,
+    urls: &[Url],
+) -> Result<Vec<Listening>, RunError> {
+    let sockets = listen(setting, urls)?.into_iter().zip(urls);
+    let dress = |(socket, url): (TcpListener, &Url)| Listening {
+        socket,
+        tls: tls.filter(|_| url.scheme().is_tls()).cloned(),
+    };
+    Ok(sockets.map(dress).collect())
 }
 
 #[cfg(test)]

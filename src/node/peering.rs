@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    net::TcpListener,
     sync::{Arc, OnceLock, atomic::AtomicU64},
     thread::JoinHandle,
     time::Duration,
@@ -32,12 +31,15 @@ use crate::{
     clock::wall_clock,
     config::Config,
     http::{
+        accept::Origin,
         drain::DrainSignal,
         peer::{PeerDoors, Refusals, Streams, server, snapshot::SnapshotDoors, standing},
+        server::Listening,
     },
     metrics::Metrics,
     published::Published,
     storage::snapshot::SnapshotDir,
+    tls::Dialer,
     types::MemberId,
     wire::{self, Hello, hello::PROTOCOL},
 };
@@ -49,6 +51,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Peering {
     arbiter: Arbiter,
     snapshots: SnapshotDir,
+    dialer: Arc<Dialer>,
+    origin: Origin,
     published: Arc<Published>,
     outbox: Arc<Gauge>,
     inbox: Arc<Gauge>,
@@ -65,6 +69,7 @@ impl Peering {
         snapshots: SnapshotDir,
         published: &Arc<Published>,
         metrics: &Metrics,
+        dialer: Arc<Dialer>,
     ) -> Peering {
         let gauge = |name, capacity| {
             let gauge = Gauge::of_bytes(name, capacity, WAITING_BYTES_MAX);
@@ -74,6 +79,12 @@ impl Peering {
         Peering {
             arbiter: Arbiter::new(),
             snapshots,
+            dialer,
+            origin: if config.peer_tls.checks_address {
+                Origin::OfCertificate
+            } else {
+                Origin::Any
+            },
             published: Arc::clone(published),
             outbox: gauge("peer", config.mailbox.peer),
             inbox: gauge("peer-inbox", config.mailbox.peer_inbox),
@@ -106,6 +117,7 @@ impl Peering {
         let published = Arc::clone(&self.published);
         let sender = SnapshotSender::new(snapshot_sender::Wiring {
             dir: self.snapshots.clone(),
+            dialer: Arc::clone(&self.dialer),
             hello: Box::new(move |to| hello(&published, to)),
             sent: Box::new(sent),
             pace: snapshot_sender::Pace::default(),
@@ -124,6 +136,7 @@ impl Peering {
             published: Arc::clone(&self.published),
             gauge: Arc::clone(&self.outbox),
             pace: self.pace,
+            dialer: Arc::clone(&self.dialer),
             seed: wall_clock().0 ^ own.0,
             unreachable: Arc::new(unreachable),
             refused_as_removed: Arc::new(move |peer| {
@@ -142,7 +155,7 @@ impl Peering {
         &self,
         raft_node: Addr<RaftNode>,
         leases: Recipient<lease_keeper::FromPeer>,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listening>,
     ) -> io::Result<JoinHandle<()>> {
         let inbox = raft_node.clone().recipient();
         let (to_raft, raft_node_for_snapshots) = (raft_node.clone(), raft_node.clone());
@@ -163,12 +176,13 @@ impl Peering {
             idle_timeout: IDLE_TIMEOUT,
             snapshot,
             contact: Box::new(move |id, urls| to_raft.do_send(Contact { id, urls })),
+            origin: self.origin,
             drain: DrainSignal::default(),
             streams: Streams::default(),
             refusals: Refusals::default(),
         });
         for listener in listeners {
-            listener.set_nonblocking(true)?; // what may fail fails here, where it is told
+            listener.socket.set_nonblocking(true)?; // what may fail fails here, where it is told
             let doors = Arc::clone(&doors);
             self.arbiter().spawn_fn(move || {
                 if let Err(error) = server::serve(&doors, listener) {

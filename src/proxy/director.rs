@@ -14,7 +14,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::upstream::Pool;
-use crate::config::Url;
+use crate::{config::Url, tls::Place};
 
 /// One endpoint.
 #[derive(Debug)]
@@ -37,6 +37,12 @@ impl Endpoint {
     pub fn authority(&self) -> &str {
         let text = self.url.as_str();
         text.split_once("://").map_or(text, |(_, authority)| authority)
+    }
+
+    /// Where it is called.
+    pub fn place(&self) -> Place {
+        let (host, port) = self.url.address();
+        Place { is_secure: self.url.scheme().is_tls(), host: host.to_owned(), port }
     }
 
     /// Whether requests may go there.

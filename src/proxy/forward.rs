@@ -35,7 +35,7 @@ pub async fn forward(proxy: &Arc<Proxy>, ask: &Ask, client: u64) -> Result<Reply
         return Err(Unanswered::NoEndpoint);
     }
     for endpoint in &candidates {
-        match upstream::ask(endpoint, ask, &proxy.settings).await {
+        match upstream::ask(endpoint, ask, &proxy.settings, &proxy.endpoints_tls).await {
             Ok(reply) => {
                 endpoint.answered();
                 return Ok(reply);

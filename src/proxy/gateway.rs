@@ -7,6 +7,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs as _},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -22,7 +23,10 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::http::server::{files_max, fitting};
+use crate::{
+    http::server::{files_max, fitting},
+    tls::{Dialer, Place, Setting, TlsError, TlsSettings},
+};
 
 /// How long an endpoint may take to accept a connection.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,6 +48,8 @@ pub struct Settings {
     pub discovery_srv: Option<String>,
     /// What the service in those records is called beside `etcd-client`.
     pub discovery_srv_name: String,
+    /// Who must vouch for the endpoints that `discovery_srv` finds; none: they are taken as DNS names them.
+    pub trusted_ca_file: Option<PathBuf>,
     /// How long an endpoint is left out before it is tried again.
     pub retry_delay: Duration,
 }
@@ -67,6 +73,9 @@ pub enum GatewayError {
         /// Why.
         reason: String,
     },
+    /// The authority is not what it should be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Signals cannot be waited for.
     #[error("listening for signals: {0}")]
     Signals(io::Error),
@@ -114,7 +123,11 @@ async fn serve(settings: &Settings) -> Result<(), GatewayError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(GatewayError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(GatewayError::Signals)?;
     let targets: Vec<Target> = match &settings.discovery_srv {
-        Some(domain) => discover(domain, &settings.discovery_srv_name).await?,
+        Some(domain) => {
+            let authority = settings.trusted_ca_file.as_ref();
+            let dialer = authority.map(|path| believing(path, domain)).transpose()?;
+            discover(domain, &settings.discovery_srv_name, dialer.as_deref()).await?
+        }
         None => settings.endpoints.iter().map(|it| Target::new(it.clone(), 0)).collect(),
     };
     let targets: Arc<[Target]> = targets.into();
@@ -225,33 +238,127 @@ fn srv_names(domain: &str, service: &str) -> [String; 2] {
     ["etcd-client-ssl", "etcd-client"].map(|label| format!("_{label}{suffix}._tcp.{domain}."))
 }
 
-async fn discover(domain: &str, service: &str) -> Result<Vec<Target>, GatewayError> {
+/// Whether certificates are of this authority, and for this domain: as with etcd, an endpoint that DNS has
+/// named vouches for the domain, not for its own name.
+fn believing(authority: &Path, domain: &str) -> Result<Arc<Dialer>, TlsError> {
+    let ca_file = Some(Setting { name: "trusted-ca-file", path: authority.to_owned() });
+    let settings = TlsSettings { ca_file, ..TlsSettings::default() };
+    Dialer::new(settings, Some(domain.trim_end_matches('.').to_owned()))
+}
+
+/// An endpoint that DNS has named.
+struct Found {
+    place: Place,
+    priority: u16,
+}
+
+impl Found {
+    fn target(&self) -> Target {
+        Target::new(format!("{}:{}", self.place.host, self.place.port), self.priority)
+    }
+}
+
+async fn discover(
+    domain: &str,
+    service: &str,
+    dialer: Option<&Dialer>,
+) -> Result<Vec<Target>, GatewayError> {
     let refused = |reason: String| GatewayError::Discovery { domain: domain.to_owned(), reason };
     let resolver =
         TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
     let resolver = resolver.map_err(|error| refused(error.to_string()))?;
-    let (mut targets, mut why) = (Vec::new(), Vec::new());
-    for name in srv_names(domain.trim_end_matches('.'), service) {
+    let (mut all, mut why) = (Vec::new(), Vec::new());
+    let names = srv_names(domain.trim_end_matches('.'), service);
+    for (name, is_secure) in names.into_iter().zip([true, false]) {
         match resolver.srv_lookup(name.as_str()).await {
-            Ok(found) => targets.extend(found.answers().iter().filter_map(|record| {
+            Ok(found) => all.extend(found.answers().iter().filter_map(|record| {
                 let RData::SRV(srv) = &record.data else { return None };
-                let host = srv.target.to_utf8();
-                let address = format!("{}:{}", host.trim_end_matches('.'), srv.port);
-                Some(Target::new(address, srv.priority))
+                let host = srv.target.to_utf8().trim_end_matches('.').to_owned();
+                let place = Place { is_secure, host, port: srv.port };
+                Some(Found { place, priority: srv.priority })
             })),
             Err(error) => why.push(format!("{name}: {error}")),
         }
     }
-    if targets.is_empty() {
+    if all.is_empty() {
         let reason = why.join("; ").replace('\n', " ");
         return Err(refused(format!("no SRV records: {reason}")));
     }
-    Ok(targets)
+    if let Some(dialer) = dialer {
+        all = vouched_for(dialer, all).await;
+        if all.is_empty() {
+            return Err(refused("no endpoint has a certificate of trusted-ca-file".to_owned()));
+        }
+    }
+    Ok(all.iter().map(Found::target).collect())
+}
+
+/// Those that shake hands with a good certificate. A forged record of DNS must not lead clients away.
+async fn vouched_for(dialer: &Dialer, all: Vec<Found>) -> Vec<Found> {
+    let mut good = Vec::new();
+    for found in all {
+        let Place { is_secure, host, port } = &found.place;
+        let why = if *is_secure {
+            match tokio::time::timeout(DIAL_TIMEOUT, dialer.dial(&found.place)).await {
+                Ok(Ok(_)) => {
+                    good.push(found);
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no handshake in time".to_owned(),
+            }
+        } else {
+            "its record is not one of those with TLS".to_owned()
+        };
+        warn!(endpoint = format!("{host}:{port}"), why, "an endpoint is left out for good");
+    }
+    good
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
+    use crate::{clock::wall_clock, tls};
+
+    /// What DNS names is taken if it shows a certificate of the authority, for the domain.
+    #[actix_rt::test]
+    async fn only_endpoints_that_are_vouched_for_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = (wall_clock().0 / 1_000_000_000) as i64;
+        let mut all = Vec::new();
+        let mut authority = None;
+        for (name, domain) in [("good", "d.example"), ("stranger", "d.example")] {
+            let own = tls::Auto {
+                setting: "auto-tls",
+                dir: folder.path().join(name),
+                hosts: vec![domain.to_owned()],
+                years: 1,
+                now,
+            };
+            let serving = tls::serving(TlsSettings::default(), Some(own), &[]).unwrap();
+            authority.get_or_insert(folder.path().join(name).join("cert.pem"));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            tokio::spawn(async move {
+                while let Ok((tcp, _)) = listener.accept().await {
+                    _ = TlsAcceptor::from(serving.current()).accept(tcp).await;
+                }
+            });
+            for is_secure in [true, false] {
+                let place = Place { is_secure, host: "127.0.0.1".to_owned(), port };
+                all.push(Found { place, priority: 0 });
+            }
+        }
+        let good = all[0].place.clone();
+        let dialer = believing(&authority.unwrap(), "d.example.").unwrap();
+        let found = vouched_for(&dialer, all).await;
+        assert_eq!(found.iter().map(|it| &it.place).collect::<Vec<_>>(), [&good]);
+        let other = believing(&folder.path().join("good/cert.pem"), "e.example").unwrap();
+        let all = vec![Found { place: good, priority: 0 }];
+        assert!(vouched_for(&other, all).await.is_empty(), "for another domain");
+    }
 
     fn ordered(targets: &[(&str, u16, bool)], turn: usize) -> String {
         let made: Vec<Target> = targets

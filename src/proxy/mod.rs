@@ -25,7 +25,11 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::{config, http::drain::DrainSignal};
+use crate::{
+    config::{self, Config},
+    http::drain::DrainSignal,
+    tls::{Dialer, TlsError},
+};
 
 /// Bytes of request bodies that are held at once, over all clients.
 const HELD_BODY_BYTES_MAX: usize = 256 << 20;
@@ -40,6 +44,10 @@ pub struct Proxy {
     pub director: director::Director,
     /// The watches that clients share.
     pub hub: share::Hub,
+    /// How endpoints are called.
+    pub endpoints_tls: Arc<Dialer>,
+    /// How members are called at their peer ports.
+    pub peers_tls: Arc<Dialer>,
     /// What was counted.
     pub figures: figures::Figures,
     /// Tells parked watches that the proxy shuts down.
@@ -49,16 +57,24 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy without endpoints.
-    pub fn new(settings: config::Proxy, body_bytes_max: usize) -> Arc<Proxy> {
-        Arc::new(Proxy {
+    /// A proxy without endpoints. As with etcd, endpoints are called with what the client port has, and
+    /// with what is for members where it has nothing.
+    pub fn new(config: &Config) -> Result<Arc<Proxy>, TlsError> {
+        let settings = config.proxy;
+        let peers_tls = config.peer_tls.dialer()?;
+        Ok(Arc::new(Proxy {
             settings,
-            body_bytes_max,
+            body_bytes_max: usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX),
             director: director::Director::new(settings.failure_wait),
+            endpoints_tls: match config.client_tls.calling() {
+                Some(calling) => Dialer::new(calling, None)?,
+                None => Arc::clone(&peers_tls),
+            },
+            peers_tls,
             hub: share::Hub::default(),
             figures: figures::Figures::new(),
             drain: DrainSignal::default(),
             room: Arc::new(Semaphore::new(HELD_BODY_BYTES_MAX >> 10)),
-        })
+        }))
     }
 }

@@ -17,7 +17,7 @@ use super::{
     director::Endpoint,
     upstream::{self, Ask},
 };
-use crate::config::Url;
+use crate::{config::Url, tls::Dialer};
 
 /// How soon a list is asked for again while there is none.
 const WITHOUT_LIST: Duration = Duration::from_secs(1);
@@ -100,7 +100,8 @@ async fn from_endpoints(proxy: &Proxy, configured: &[Url]) -> Option<Vec<Url>> {
         }
     }
     for endpoint in ask_at {
-        let members = list(proxy, &endpoint, "/v2/members").await.unwrap_or_default();
+        let members =
+            list(proxy, &proxy.endpoints_tls, &endpoint, "/v2/members").await.unwrap_or_default();
         let urls = spoken(members.iter().flat_map(|member| &member.client_urls));
         if !urls.is_empty() {
             return Some(urls);
@@ -112,7 +113,8 @@ async fn from_endpoints(proxy: &Proxy, configured: &[Url]) -> Option<Vec<Url>> {
 async fn from_peers(proxy: &Proxy, peers: &mut Vec<Url>, file: &ClusterFile) -> Option<Vec<Url>> {
     for peer in peers.clone() {
         let endpoint = Endpoint::new(peer);
-        let members = list(proxy, &endpoint, "/members").await.unwrap_or_default();
+        let members =
+            list(proxy, &proxy.peers_tls, &endpoint, "/members").await.unwrap_or_default();
         let urls = spoken(members.iter().flat_map(|member| &member.client_urls));
         let peer_urls = spoken(members.iter().flat_map(|member| &member.peer_urls));
         if urls.is_empty() || peer_urls.is_empty() {
@@ -131,7 +133,12 @@ async fn from_peers(proxy: &Proxy, peers: &mut Vec<Url>, file: &ClusterFile) -> 
     None
 }
 
-async fn list(proxy: &Proxy, endpoint: &Arc<Endpoint>, path: &'static str) -> Option<Vec<Member>> {
+async fn list(
+    proxy: &Proxy,
+    dialer: &Dialer,
+    endpoint: &Arc<Endpoint>,
+    path: &'static str,
+) -> Option<Vec<Member>> {
     let ask = Ask {
         method: Method::GET,
         target: Uri::from_static(path),
@@ -139,7 +146,7 @@ async fn list(proxy: &Proxy, endpoint: &Arc<Endpoint>, path: &'static str) -> Op
         body: Bytes::new(),
     };
     let asking = async {
-        let reply = upstream::ask(endpoint, &ask, &proxy.settings).await.ok()?;
+        let reply = upstream::ask(endpoint, &ask, &proxy.settings, dialer).await.ok()?;
         if reply.head.status != StatusCode::OK {
             return None;
         }
@@ -161,7 +168,7 @@ fn members(bytes: &[u8]) -> Option<Vec<Member>> {
 /// The URLs that this version can speak to, sorted, each once. Others are of no use here.
 fn spoken<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Url> {
     let read = |text: &String| match Url::parse(text.trim_end_matches('/')) {
-        Ok(url) if !url.scheme().is_tls() && !url.scheme().is_unix() => Some(url),
+        Ok(url) if !url.scheme().is_unix() => Some(url),
         _ => {
             debug!(url = text, "an address that this version cannot speak to");
             None
@@ -183,11 +190,12 @@ mod tests {
             "clientURLs":["http://a:2379","https://a:4001"]},{"id":2,"peerURLs":["http://b:2380"],
             "name":"","clientURLs":[]}]"#;
         let named = br#"{"members":[{"id":"ab","name":"a","peerURLs":["http://a:2380"],
-            "clientURLs":["http://a:2379/"]},{"id":"2","peerURLs":["http://b:2380"]}]}"#;
+            "clientURLs":["http://a:2379/","unix://a","https://a:4001"]},{"id":"2","peerURLs":["http://b:2380"]}]}"#;
         for text in [&bare[..], &named[..]] {
             let members = members(text).unwrap();
             let clients = spoken(members.iter().flat_map(|m| &m.client_urls));
-            assert_eq!(clients.iter().map(Url::as_str).collect::<Vec<_>>(), ["http://a:2379"]);
+            let clients: Vec<&str> = clients.iter().map(Url::as_str).collect();
+            assert_eq!(clients, ["http://a:2379", "https://a:4001"]);
             assert_eq!(spoken(members.iter().flat_map(|m| &m.peer_urls)).len(), 2);
         }
         for text in [&b""[..], b"{}", b"[1]", b"404 page not found\n"] {

@@ -3,7 +3,6 @@
 
 use std::{
     convert::Infallible,
-    future::ready,
     io,
     net::{SocketAddr, TcpListener},
     pin::Pin,
@@ -13,6 +12,7 @@ use std::{
 
 use actix_http::{
     HttpMessage as _, HttpService, Method, Payload, Request, Response, StatusCode, body::BodySize,
+    error::DispatchError,
 };
 use actix_service::ServiceFactoryExt as _;
 use actix_web::dev::{Server, fn_service};
@@ -23,7 +23,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::OwnedSemaphorePermit,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Proxy,
@@ -37,13 +37,19 @@ use super::{
     upstream::{Ask, Reply},
 };
 use crate::{
+    clock::wall_clock,
     config::{Config, ProxyMode},
     http::{
+        accept::{Origin, Tls, accept},
         body::{self, BodyError},
         server::{files_max, fitting},
         stream::ClientStream,
     },
+    tls::{Dialer, Look, TlsError, look_after, serving},
 };
+
+/// What is spoken inside TLS.
+const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
 /// How long a client may take to send the head of its first request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,6 +73,9 @@ pub enum RunError {
         /// Why.
         error: io::Error,
     },
+    /// A certificate, a key or a list of authorities is missing, or not what it should be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Something else that the system refused.
     #[error("{what}: {error}")]
     System {
@@ -92,8 +101,12 @@ pub fn run(config: &Config, source: Source) -> Result<(), RunError> {
 async fn serve(config: &Config, source: Source) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("listening for signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listening for signals"))?;
-    let body_bytes_max = usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX);
-    let proxy = Proxy::new(config.proxy, body_bytes_max);
+    let proxy = Proxy::new(config)?;
+    let tls = certificates(config)?;
+    let mut looked_after: Vec<Arc<dyn Look>> =
+        vec![Arc::<Dialer>::clone(&proxy.endpoints_tls), Arc::<Dialer>::clone(&proxy.peers_tls)];
+    looked_after.extend(tls.clone().map(|tls| tls as Arc<dyn Look>));
+    actix::spawn(look_after(looked_after).map_err(system("listening for signals"))?);
     if let Source::Endpoints(urls) = &source {
         proxy.director.replace(urls); // known before the first request can come
     }
@@ -109,9 +122,9 @@ async fn serve(config: &Config, source: Source) -> Result<(), RunError> {
         let refused = |error| RunError::Listen { url: url.as_str().to_owned(), error };
         let listener = listen(url).map_err(refused)?;
         info!(address = %listener.local_addr().map_err(refused)?, "serving HTTP as a proxy");
-        let proxy = Arc::clone(&proxy);
-        server =
-            server.listen(url.as_str(), listener, move || connections(&proxy)).map_err(refused)?;
+        let (proxy, tls) = (Arc::clone(&proxy), tls.clone().filter(|_| url.scheme().is_tls()));
+        let serving = move || connections(&proxy, tls.as_ref());
+        server = server.listen(url.as_str(), listener, serving).map_err(refused)?;
     }
     let server = server.run();
     let handle = server.handle();
@@ -136,6 +149,18 @@ async fn serve(config: &Config, source: Source) -> Result<(), RunError> {
     Ok(())
 }
 
+/// The certificates of the listeners, if one of them is to speak TLS.
+fn certificates(config: &Config) -> Result<Option<Tls>, RunError> {
+    let urls: Vec<_> = config.listen_client_urls.iter().collect();
+    if !urls.iter().any(|url| url.scheme().is_tls()) {
+        return Ok(None);
+    }
+    let dir = config.data_dir.join("fixtures").join("client");
+    let now = (wall_clock().0 / 1_000_000_000) as i64;
+    let own = config.client_tls.own("auto-tls", dir, &urls, now);
+    Ok(Some(serving(config.client_tls.serving.clone(), own, PROTOCOLS)?))
+}
+
 /// IPv4 first, as a member listens.
 fn listen(url: &crate::config::Url) -> io::Result<TcpListener> {
     use std::net::ToSocketAddrs as _;
@@ -147,9 +172,10 @@ fn listen(url: &crate::config::Url) -> io::Result<TcpListener> {
 /// What is done with each connection.
 fn connections(
     proxy: &Arc<Proxy>,
+    tls: Option<&Tls>,
 ) -> impl actix_web::dev::ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<>
 {
-    let (drained, proxy) = (Arc::clone(proxy), Arc::clone(proxy));
+    let (drained, shaken, proxy) = (Arc::clone(proxy), Arc::clone(proxy), Arc::clone(proxy));
     let requests = fn_service(move |request: Request| {
         let answering = handle(Arc::clone(&proxy), request);
         async move { Ok::<_, Infallible>(answering.await) }
@@ -164,10 +190,24 @@ fn connections(
             async move { proxy.drain.given().await }
         })
         .h1(requests);
-    fn_service(|tcp: TcpStream| {
-        _ = tcp.set_nodelay(true); // a connection without it works too
-        let peer = tcp.peer_addr().ok();
-        ready(Ok((ClientStream::new(tcp), peer)))
+    let tls = tls.cloned();
+    fn_service(move |tcp: TcpStream| {
+        let (tls, shaken) = (tls.clone(), Arc::clone(&shaken));
+        async move {
+            _ = tcp.set_nodelay(true); // a connection without it works too
+            let peer = tcp.peer_addr().ok();
+            let wire = tokio::select! {
+                wire = accept(tcp, tls.as_ref(), Origin::Any) => wire,
+                () = shaken.drain.given() => return Err(DispatchError::DisconnectTimeout),
+            };
+            match wire {
+                Ok(wire) => Ok((ClientStream::new(wire), peer)),
+                Err(error) => {
+                    debug!(?peer, %error, "a TLS handshake came to nothing");
+                    Err(DispatchError::Io(io::Error::other(error)))
+                }
+            }
+        }
     })
     .and_then(http)
 }

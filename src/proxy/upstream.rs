@@ -24,12 +24,15 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinHandle, time::Sleep};
 
 use super::director::Endpoint;
-use crate::config;
+use crate::{config, tls::Dialer};
 
 /// Connections to one endpoint that are kept for the next request.
 const IDLE_MAX: usize = 64;
 /// An idle connection is looked after this often by the kernel.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How long an endpoint may take to shake hands.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A request, whole: it can be sent again.
 #[derive(Clone, Debug)]
@@ -87,6 +90,7 @@ pub async fn ask(
     endpoint: &Arc<Endpoint>,
     ask: &Ask,
     settings: &config::Proxy,
+    dialer: &Dialer,
 ) -> Result<Reply, AskError> {
     let mut request = ask.to(endpoint);
     // The other side may have closed an idle connection. Usually that is known before the request
@@ -102,7 +106,7 @@ pub async fn ask(
             Err((error, None)) => return Err(error),
         }
     }
-    let link = Link::dial(endpoint, settings).await.map_err(AskError::NotSent)?;
+    let link = Link::dial(endpoint, settings, dialer).await.map_err(AskError::NotSent)?;
     link.carry(request, endpoint, settings).await.map_err(|(error, unsent)| match (error, unsent) {
         (AskError::Lost(why), Some(_)) => AskError::NotSent(io::Error::other(why)),
         (error, _) => error,
@@ -131,19 +135,25 @@ impl Drop for Link {
 }
 
 impl Link {
-    async fn dial(endpoint: &Endpoint, settings: &config::Proxy) -> io::Result<Link> {
+    async fn dial(
+        endpoint: &Endpoint,
+        settings: &config::Proxy,
+        dialer: &Dialer,
+    ) -> io::Result<Link> {
+        let late = || io::Error::from(io::ErrorKind::TimedOut);
         let connecting = TcpStream::connect(endpoint.url.address());
-        let tcp = within(settings.dial_timeout, connecting)
-            .await
-            .ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))??;
+        let tcp = within(settings.dial_timeout, connecting).await.ok_or_else(late)??;
         tcp.set_nodelay(true)?;
         rustix::net::sockopt::set_socket_keepalive(&tcp, true)?;
         rustix::net::sockopt::set_tcp_keepidle(&tcp, KEEPALIVE)?;
         let unacknowledged = u32::try_from(settings.write_timeout.as_millis()).unwrap_or(u32::MAX);
         rustix::net::sockopt::set_tcp_user_timeout(&tcp, unacknowledged)?;
+        let place = endpoint.place();
+        let shaking = dialer.shake(&place, tcp);
+        let io = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await.map_err(|_| late())??;
         let (sender, connection) = http1::Builder::new()
             .title_case_headers(true)
-            .handshake(TokioIo::new(tcp))
+            .handshake(TokioIo::new(io))
             .await
             .map_err(io::Error::other)?;
         let task = tokio::spawn(async move {

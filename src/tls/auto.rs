@@ -6,15 +6,19 @@ use std::{
     net::IpAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
     date_time_ymd,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
-use super::{Setting, TlsError, days_left};
+use super::{Reloading, Setting, TlsError, TlsSettings, days_left};
 
 /// Where a certificate and its key were put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +95,37 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// How a port gets a certificate where none is given.
+#[derive(Clone, Debug)]
+pub struct Auto {
+    /// The setting that asks for it.
+    pub setting: &'static str,
+    /// Where the certificate is kept.
+    pub dir: PathBuf,
+    /// Whom it is for.
+    pub hosts: Vec<String>,
+    /// Years that it holds.
+    pub years: u32,
+    /// Unix seconds.
+    pub now: i64,
+}
+
+/// The certificates of a port: those of its settings, or one of its own.
+pub fn serving(
+    mut settings: TlsSettings,
+    auto: Option<Auto>,
+    protocols: &'static [&'static [u8]],
+) -> Result<Arc<Reloading<ServerConfig>>, TlsError> {
+    if let Some(Auto { setting, dir, hosts, years, now }) = auto
+        && settings.cert_file.is_none()
+    {
+        let made = self_signed(setting, &dir, &hosts, years, now)?;
+        let (cert, key) = made.settings(setting);
+        (settings.cert_file, settings.key_file) = (Some(cert), Some(key));
+    }
+    Reloading::new(settings, protocols)
 }
 
 impl SelfSigned {

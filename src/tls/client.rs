@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -12,11 +12,12 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::{TlsError, TlsSettings, files, identity_of};
+use super::{TlsError, TlsSettings, files, identity::Names};
 
 /// A configuration for outgoing connections. The certificate and key of `settings` are shown if they are
-/// given; `ca_file` says whom to believe. Without one nobody is vouched for, and the connection is
-/// encrypted but could be to anyone: so etcd's automatic TLS works.
+/// given; `ca_file` says whom to believe, and without one those whom the system believes. With
+/// `believe_anyone` nobody is vouched for, and the connection is encrypted but could be to anyone: so
+/// etcd's automatic TLS works.
 pub fn client_config(
     settings: &TlsSettings,
     protocols: &[&[u8]],
@@ -25,20 +26,22 @@ pub fn client_config(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&settings.suites.versions()?)
         .map_err(|error| TlsError::Setting { setting: "cipher-suites", what: error.to_string() })?;
-    let verifier: Arc<dyn ServerCertVerifier> = match &settings.ca_file {
-        None => Arc::new(Anyone(Arc::clone(&provider))),
-        Some(ca_file) => {
-            let roots: Arc<RootCertStore> = files::roots(ca_file)?;
-            let mut verifier = WebPkiServerVerifier::builder_with_provider(roots, provider);
-            if let Some(crl_file) = &settings.crl_file {
-                verifier =
-                    verifier.with_crls(files::revoked(crl_file)?).allow_unknown_revocation_status();
-            }
-            let inner = verifier.build().map_err(|error| {
-                files::content(settings.crl_file.as_ref().unwrap_or(ca_file), error)
-            })?;
-            Arc::new(Allowed { inner, common_names: settings.allowed_cn.clone() })
+    let verifier: Arc<dyn ServerCertVerifier> = if settings.believe_anyone {
+        Arc::new(Anyone(Arc::clone(&provider)))
+    } else {
+        let (roots, named) = match &settings.ca_file {
+            Some(ca_file) => (files::roots(ca_file)?, ca_file.clone()),
+            None => files::system_roots()?,
+        };
+        let mut verifier = WebPkiServerVerifier::builder_with_provider(roots, provider);
+        if let Some(crl_file) = &settings.crl_file {
+            verifier =
+                verifier.with_crls(files::revoked(crl_file)?).allow_unknown_revocation_status();
         }
+        let inner = verifier
+            .build()
+            .map_err(|error| files::content(settings.crl_file.as_ref().unwrap_or(&named), error))?;
+        Arc::new(Allowed { inner, names: Names::of(settings) })
     };
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match (&settings.cert_file, &settings.key_file) {
@@ -51,11 +54,11 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
-/// Believes an authority, if the other side also has one of these common names (if any are given).
+/// Believes an authority, if the other side also has one of these names (if any are given).
 #[derive(Debug)]
 struct Allowed {
     inner: Arc<WebPkiServerVerifier>,
-    common_names: Vec<String>,
+    names: Names,
 }
 
 impl ServerCertVerifier for Allowed {
@@ -74,13 +77,7 @@ impl ServerCertVerifier for Allowed {
             ocsp_response,
             now,
         )?;
-        let name = identity_of(end_entity).and_then(|identity| identity.common_name);
-        if self.common_names.is_empty()
-            || name.is_some_and(|name| self.common_names.contains(&name))
-        {
-            return Ok(verified);
-        }
-        Err(Error::General("the certificate is not for an allowed name".to_owned()))
+        self.names.check(end_entity).map(|()| verified)
     }
 
     fn verify_tls12_signature(

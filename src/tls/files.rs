@@ -51,6 +51,41 @@ pub fn roots(setting: &Setting) -> Result<Arc<RootCertStore>, TlsError> {
     Ok(Arc::new(roots))
 }
 
+/// Where systems keep the authorities that they believe.
+const SYSTEM_ROOTS: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The authorities that the system believes, or those of `SSL_CERT_FILE`, and where they are written. One
+/// among them that is broken is left out: they are not ours to repair.
+pub fn system_roots() -> Result<(Arc<RootCertStore>, Setting), TlsError> {
+    let named = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    let paths = match named {
+        Some(path) => vec![path.into()],
+        None => SYSTEM_ROOTS.map(std::path::PathBuf::from).to_vec(),
+    };
+    let name = "SSL_CERT_FILE";
+    let Some(path) = paths.into_iter().find(|path| path.exists()) else {
+        return Err(TlsError::Setting {
+            setting: name,
+            what: "the system has no authorities, and no trusted-ca-file is set".to_owned(),
+        });
+    };
+    let setting = Setting { name, path };
+    let pem = read(&setting)?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    if roots.is_empty() {
+        return Err(content(&setting, "there is no authority in it"));
+    }
+    Ok((Arc::new(roots), setting))
+}
+
 /// Lists of revoked certificates: PEM, or one in DER, as etcd takes it.
 pub fn revoked(setting: &Setting) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let bytes = read(setting)?;

@@ -1,7 +1,9 @@
 //! Who a certificate says it is.
 
-use rustls::pki_types::CertificateDer;
+use rustls::{Error, pki_types::CertificateDer};
 use x509_parser::{extensions::GeneralName, prelude::*};
+
+use super::TlsSettings;
 
 /// What is looked at in the other side's certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +57,38 @@ impl Identity {
             self.addresses.contains(name)
                 || self.dns_names.iter().any(|pattern| matches(pattern, name))
         })
+    }
+}
+
+/// Which certificates are let in, of those that an authority vouches for: all, or those with one of these
+/// names. Both sides ask this.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    common_names: Vec<String>,
+    host_names: Vec<String>,
+}
+
+impl Names {
+    pub(super) fn of(settings: &TlsSettings) -> Names {
+        Names {
+            common_names: settings.allowed_cn.clone(),
+            host_names: settings.allowed_hostname.clone(),
+        }
+    }
+
+    pub(super) fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        if self.common_names.is_empty() && self.host_names.is_empty() {
+            return Ok(());
+        }
+        let identity = identity_of(certificate)
+            .ok_or_else(|| Error::General("the certificate cannot be read".to_owned()))?;
+        let by_name =
+            identity.common_name.as_ref().is_some_and(|name| self.common_names.contains(name));
+        let by_host = !self.host_names.is_empty() && identity.is_for(&self.host_names);
+        if by_name || by_host {
+            return Ok(());
+        }
+        Err(Error::General("the certificate is not for an allowed name".to_owned()))
     }
 }
 

@@ -5,21 +5,27 @@
 //! system; knows no actor and no door.
 
 mod auto;
+mod call;
 mod client;
 mod error;
 mod files;
 mod identity;
+mod origin;
 mod reload;
 mod server;
 mod suites;
+mod watch;
 
-pub use auto::{SelfSigned, self_signed};
+pub use auto::{Auto, SelfSigned, self_signed, serving};
+pub use call::{Called, Dialer, Place};
 pub use client::client_config;
 pub use error::TlsError;
 pub use identity::{Identity, days_left, identity_of};
+pub use origin::is_from;
 pub use reload::{Figures, Reloading, Side};
 pub use server::server_config;
 pub use suites::{Suites, Version};
+pub use watch::{Look, look_after};
 
 use std::path::PathBuf;
 
@@ -41,6 +47,8 @@ pub struct TlsSettings {
     pub allowed_cn: Vec<String>,
     /// Host names of which the certificate must have one; empty: any.
     pub allowed_hostname: Vec<String>,
+    /// Whoever answers a call is believed: no authority is asked. Of the calling side alone.
+    pub believe_anyone: bool,
     /// Suites and versions that are spoken.
     pub suites: Suites,
 }

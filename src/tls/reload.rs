@@ -53,7 +53,7 @@ pub struct Reloading<S> {
     /// What the files looked like when they were last read.
     seen: Mutex<Vec<Option<Stamp>>>,
     /// For the metrics.
-    pub figures: Figures,
+    pub figures: Arc<Figures>,
 }
 
 impl<S> fmt::Debug for Reloading<S> {
@@ -78,7 +78,7 @@ impl<S: Side> Reloading<S> {
             protocols,
             now: ArcSwap::new(now),
             seen: Mutex::new(seen),
-            figures: Figures::default(),
+            figures: Arc::default(),
             settings,
         };
         reloading.note_end();

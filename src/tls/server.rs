@@ -12,7 +12,7 @@ use rustls::{
     },
 };
 
-use super::{TlsError, TlsSettings, files, identity_of};
+use super::{TlsError, TlsSettings, files, identity::Names};
 
 /// A configuration for listeners, with these application protocols, the preferred first.
 pub fn server_config(
@@ -54,11 +54,8 @@ pub fn server_config(
             let inner = verifier.build().map_err(|error| {
                 files::content(settings.crl_file.as_ref().unwrap_or(ca_file), error)
             })?;
-            builder.with_client_cert_verifier(Arc::new(Allowed {
-                inner,
-                common_names: settings.allowed_cn.clone(),
-                host_names: settings.allowed_hostname.clone(),
-            }))
+            builder
+                .with_client_cert_verifier(Arc::new(Allowed { inner, names: Names::of(settings) }))
         }
     };
     let mut config = builder
@@ -72,8 +69,7 @@ pub fn server_config(
 #[derive(Debug)]
 struct Allowed {
     inner: Arc<dyn ClientCertVerifier>,
-    common_names: Vec<String>,
-    host_names: Vec<String>,
+    names: Names,
 }
 
 impl ClientCertVerifier for Allowed {
@@ -96,18 +92,7 @@ impl ClientCertVerifier for Allowed {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        if self.common_names.is_empty() && self.host_names.is_empty() {
-            return Ok(verified);
-        }
-        let identity = identity_of(end_entity)
-            .ok_or_else(|| Error::General("the certificate cannot be read".to_owned()))?;
-        let by_name =
-            identity.common_name.as_ref().is_some_and(|name| self.common_names.contains(name));
-        let by_host = !self.host_names.is_empty() && identity.is_for(&self.host_names);
-        if by_name || by_host {
-            return Ok(verified);
-        }
-        Err(Error::General("the certificate is not for an allowed name".to_owned()))
+        self.names.check(end_entity).map(|()| verified)
     }
 
     fn verify_tls12_signature(

@@ -204,7 +204,7 @@ impl Member {
                 start_time: NOW,
             },
             telemetry: None,
-            certificates: None,
+            certificates: Vec::new(),
             grpc: Arc::new(GrpcFigures::new(false)),
             drain: DrainSignal::default(),
         });

@@ -3,6 +3,7 @@
 //! Each file under `tests/` is a program of its own and uses its own part of this.
 #![allow(dead_code, reason = "each test program uses a part of the support")]
 
+pub mod certs;
 pub mod clock;
 pub mod cluster;
 pub mod diff;

@@ -1,15 +1,17 @@
-//! Opening a stream to a peer: TCP, and the handshake as an HTTP/1.1 upgrade.
+//! Opening a stream to a peer: TCP, TLS where its URL says so, and the handshake as an HTTP/1.1 upgrade.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Request, StatusCode, Uri, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::role::Failure;
-use crate::wire::{
-    Hello,
-    hello::{PROOF, STREAM_PATH, UPGRADE},
+use crate::{
+    tls::{Called, Dialer, Place},
+    wire::{
+        Hello,
+        hello::{PROOF, STREAM_PATH, UPGRADE},
+    },
 };
 
 /// The longest refusal that is read.
@@ -17,24 +19,20 @@ const REFUSAL_BYTES_MAX: usize = 1024;
 
 /// A stream that the peer has taken.
 pub(super) struct Connected {
-    pub(super) tcp: TcpStream,
+    pub(super) io: Called,
     /// What came behind the head of its answer.
     pub(super) read_already: Bytes,
 }
 
 /// Dials one URL and shakes hands.
-pub(super) async fn dial(url: &str, hello: &Hello) -> Result<Connected, Failure> {
+pub(super) async fn dial(dialer: &Dialer, url: &str, hello: &Hello) -> Result<Connected, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Unreachable(format!("{url}: {error}"));
     let uri: Uri = url.parse().map_err(|error| failed(&error))?;
-    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-        return Err(failed(&"only http://host:port can be dialled"));
-    };
-    let address =
-        (host.trim_start_matches('[').trim_end_matches(']'), uri.port_u16().unwrap_or(80));
-    let tcp = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
-    tcp.set_nodelay(true).map_err(|error| failed(&error))?;
+    let place = Place::of(&uri)
+        .ok_or_else(|| failed(&"only http://host:port and https://host:port can be dialled"))?;
+    let io = dialer.dial(&place).await.map_err(|error| failed(&error))?;
     let (mut sender, connection) =
-        http1::handshake(TokioIo::new(tcp)).await.map_err(|error| failed(&error))?;
+        http1::handshake(TokioIo::new(io)).await.map_err(|error| failed(&error))?;
     let driver = tokio::spawn(connection.with_upgrades());
     let mut request = Request::builder()
         .uri(STREAM_PATH)
@@ -59,6 +57,6 @@ pub(super) async fn dial(url: &str, hello: &Hello) -> Result<Connected, Failure>
         return Err(Failure::Refused { status: status.as_u16(), text });
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(|error| failed(&error))?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| failed(&"no TCP stream"))?;
-    Ok(Connected { tcp: parts.io.into_inner(), read_already: parts.read_buf })
+    let parts = upgraded.downcast::<TokioIo<Called>>().map_err(|_| failed(&"no stream"))?;
+    Ok(Connected { io: parts.io.into_inner(), read_already: parts.read_buf })
 }

@@ -13,8 +13,9 @@ use std::{
 };
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     sync::mpsc::UnboundedReceiver,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
@@ -29,6 +30,7 @@ use crate::{
     actors::mailbox::Slot,
     clock::wall_clock,
     published::PeerFigures,
+    tls::Dialer,
     types::MemberId,
     wire::{self, Decoder, Hello, PeerFrame},
 };
@@ -59,6 +61,7 @@ pub(super) struct Link {
     pub(super) id: MemberId,
     pub(super) urls: Vec<String>,
     pub(super) hello: Hello,
+    pub(super) dialer: Arc<Dialer>,
     pub(super) errands: UnboundedReceiver<Errand>,
     pub(super) figures: Arc<PeerFigures>,
     pub(super) unreachable: Box<dyn Fn(MemberId) + Send>,
@@ -92,9 +95,9 @@ pub(super) async fn run(mut link: Link, mut session: Session) {
         }
         let url = link.urls.get(session.next_url(link.urls.len())).cloned().unwrap_or_default();
         let dialled = {
-            let hello = link.hello.clone();
+            let (dialer, hello) = (Arc::clone(&link.dialer), link.hello.clone());
             let attempt = async move {
-                let attempt = dial::dial(&url, &hello);
+                let attempt = dial::dial(&dialer, &url, &hello);
                 let timed_out = |_| Err(Failure::Unreachable(format!("{url}: no answer in time")));
                 tokio::time::timeout(DIAL_TIMEOUT, attempt).await.unwrap_or_else(timed_out)
             };
@@ -184,11 +187,11 @@ impl Link {
 
     /// Uses a stream until it ends.
     async fn talk(&mut self, connected: Connected, session: &mut Session, start: Instant) -> End {
-        let Connected { tcp, read_already } = connected;
-        let (mut from_peer, mut to_peer) = tcp.into_split();
+        let Connected { io, read_already } = connected;
+        let mut out = Outbox { is_held_back: io.is_secure(), ..Outbox::default() };
+        let (mut from_peer, mut to_peer) = split(io);
         let mut decoder = Decoder::new(ANSWER_BYTES_MAX);
         decoder.feed(read_already);
-        let mut out = Outbox::default();
         let mut errands = Vec::with_capacity(ERRANDS_AT_ONCE);
         let mut ticks = interval(Duration::from_millis(50));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -216,14 +219,14 @@ impl Link {
                         }
                     }
                     // Most often the socket has room, and this is the turn's only write.
-                    match to_peer.try_write(out.waiting()) {
-                        Ok(written) => self.written(&mut out, written, session, start),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return End::Failed(error.to_string()),
+                    match out.write_to(&mut to_peer).now_or_never() {
+                        Some(Ok(written)) => self.written(&mut out, written, session, start),
+                        None => {}
+                        Some(Err(error)) => return End::Failed(error.to_string()),
                     }
                 }
                 written = async {
-                    if out.waiting().is_empty() { pending().await } else { to_peer.write(out.waiting()).await }
+                    if out.has_work() { out.write_to(&mut to_peer).await } else { pending().await }
                 } => match written {
                     Ok(written) => self.written(&mut out, written, session, start),
                     Err(error) => return End::Failed(error.to_string()),
@@ -258,6 +261,7 @@ impl Link {
     }
 
     fn written(&self, out: &mut Outbox, written: usize, session: &mut Session, start: Instant) {
+        out.unflushed = out.is_held_back && written > 0;
         self.figures.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
         if out.written(written) && std::mem::take(&mut out.overflowed) {
             let effects = session.handle(start.elapsed(), Input::Drained);
@@ -274,11 +278,30 @@ struct Outbox {
     done: usize,
     /// Something was dropped since it was last empty.
     overflowed: bool,
+    /// What is written may not have left yet, as with TLS.
+    is_held_back: bool,
+    /// And that is so now.
+    unflushed: bool,
 }
 
 impl Outbox {
     fn waiting(&self) -> &[u8] {
         &self.bytes[self.done..]
+    }
+
+    fn has_work(&self) -> bool {
+        self.unflushed || !self.waiting().is_empty()
+    }
+
+    /// Writes some of what waits and says how much, or sees to it that everything leaves.
+    async fn write_to(&self, io: &mut (impl AsyncWrite + Unpin)) -> io::Result<usize> {
+        if self.waiting().is_empty() {
+            return io.flush().await.map(|()| 0);
+        }
+        match io.write(self.waiting()).await? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            written => Ok(written),
+        }
     }
 
     /// Encodes, if there is room.
@@ -324,5 +347,27 @@ impl Outbox {
             self.bytes = Vec::new();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// TLS may keep what it was given; a stream that is quiet afterwards must not leave it there.
+    #[actix_rt::test]
+    async fn what_was_written_leaves_though_nothing_follows_it() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut io = BufWriter::new(near); // holds everything back until it is flushed
+        let mut out = Outbox { bytes: b"frame".to_vec(), is_held_back: true, ..Outbox::default() };
+        let written = out.write_to(&mut io).await.unwrap();
+        out.unflushed = written > 0;
+        assert!(out.written(written) && out.has_work(), "it may not have left yet");
+        assert_eq!(out.write_to(&mut io).await.unwrap(), 0);
+        let mut read = [0; 5];
+        far.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"frame");
     }
 }

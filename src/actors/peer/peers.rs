@@ -21,6 +21,7 @@ use crate::{
     actors::mailbox::Gauge,
     published::{PeerFigures, Published},
     storage::mvcc::Membership,
+    tls::Dialer,
     types::MemberId,
     wire::{Hello, hello::PROTOCOL},
 };
@@ -39,6 +40,8 @@ pub struct PeersWiring {
     pub gauge: Arc<Gauge>,
     /// How patient they are.
     pub pace: Pace,
+    /// How they are called.
+    pub dialer: Arc<Dialer>,
     /// Randomness for the distances between attempts.
     pub seed: u64,
     /// A peer could not be reached, or messages to it were dropped. Must not wait.
@@ -94,6 +97,7 @@ impl Peers {
                 server_version: env!("CARGO_PKG_VERSION").to_owned(),
                 peer_urls: self.own_urls.clone(),
             },
+            dialer: Arc::clone(&self.wiring.dialer),
             errands: inbox,
             figures: Arc::clone(&figures),
             unreachable: Box::new(move |id| unreachable(id)),

@@ -19,21 +19,21 @@ use crc32c::crc32c;
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
-    Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode, Uri,
     body::{Frame, Incoming},
     client::conn::http1,
     header,
 };
 use hyper_util::rt::TokioIo;
 use raft::eraftpb::Message;
-use tokio::{net::TcpStream, sync::oneshot, task, time};
-use url::Url;
+use tokio::{sync::oneshot, task, time};
 
 use crate::{
     storage::{
         disk::{DiskError, DiskFile},
         snapshot::{SnapshotDir, SnapshotName},
     },
+    tls::{Dialer, Place},
     types::{Index, MemberId, Term},
     wire::{
         Hello,
@@ -77,6 +77,8 @@ impl Default for Pace {
 pub struct Wiring {
     /// Where the files are.
     pub dir: SnapshotDir,
+    /// How peers are called.
+    pub dialer: Arc<Dialer>,
     /// What this member says of itself to a peer.
     pub hello: Box<dyn Fn(MemberId) -> Hello + Send + Sync>,
     /// Told once for each [`SnapshotSender::send`]: to whom, and whether it arrived.
@@ -338,11 +340,11 @@ impl Attempt<'_> {
         let Source { name, len, head_crc, .. } = self.source;
         let file_name = name.file_name();
         let stem = file_name.trim_end_matches(".snap");
-        let url = self.parsed()?;
+        let (_, host) = self.place()?;
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{PATH}{stem}"))
-            .header(header::HOST, host_and_port(&url))
+            .header(header::HOST, host)
             .header(header::CONNECTION, "close")
             .header(LEN, *len)
             .header(HEAD_CRC, *head_crc);
@@ -355,15 +357,20 @@ impl Attempt<'_> {
         Ok(request.body(body)?)
     }
 
-    fn parsed(&self) -> Result<Url, SendError> {
-        let url = Url::parse(self.url).ok().filter(|url| url.scheme() == "http");
-        url.ok_or_else(|| SendError::Url(self.url.to_owned()))
+    /// Where the peer is, and how it is called there.
+    fn place(&self) -> Result<(Place, String), SendError> {
+        let uri: Option<Uri> = self.url.parse().ok();
+        let found = uri.and_then(|uri| {
+            let host = uri.authority()?.to_string();
+            Some((Place::of(&uri)?, host))
+        });
+        found.ok_or_else(|| SendError::Url(self.url.to_owned()))
     }
 
     /// Sends a request on a connection of its own.
     async fn exchange(&self, request: Request<SentBody>) -> Result<Response<Incoming>, SendError> {
-        let url = self.parsed()?;
-        let connecting = TcpStream::connect(host_and_port(&url));
+        let (place, _) = self.place()?;
+        let connecting = self.wiring.dialer.dial(&place);
         let stream = time::timeout(self.wiring.pace.silence, connecting);
         let stream = stream.await.map_err(|_| SendError::Silence)??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -453,11 +460,6 @@ async fn accepted(answer: Response<Incoming>) -> Result<Option<Response<Incoming
             Err(SendError::Refused { status, text })
         }
     }
-}
-
-fn host_and_port(url: &Url) -> String {
-    let port = url.port_or_known_default().unwrap_or(80);
-    format!("{}:{port}", url.host_str().unwrap_or_default())
 }
 
 /// A connection that ends with the attempt that opened it.

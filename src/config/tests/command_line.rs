@@ -211,14 +211,36 @@ fn what_this_version_has_not_stops_the_start() {
     for (args, line) in [
         (
             &["--peer-cert-file=a.crt"][..],
-            "setting --peer-cert-file: value \"a.crt\": not in this version: TLS",
+            "setting --peer-cert-file: value \"a.crt\": allowed: a file, with --peer-key-file beside it",
+        ),
+        (
+            &["--peer-client-key-file=a.key"],
+            "setting --peer-client-key-file: value \"a.key\": allowed: a file, with --peer-client-cert-file beside it",
         ),
         (
             &["--peer-client-cert-auth"],
-            "setting --peer-client-cert-auth: value \"true\": not in this version: TLS",
+            "setting --peer-client-cert-auth: value \"true\": allowed: with --peer-trusted-ca-file beside it",
         ),
-        (&["--peer-auto-tls"], "setting --peer-auto-tls: value \"true\": not in this version: TLS"),
-        (&["--peer-ca-file=x"], "setting --peer-ca-file: value \"x\": not in this version: TLS"),
+        (
+            &["--peer-crl-file=x"],
+            "setting --peer-crl-file: value \"x\": allowed: with --peer-trusted-ca-file beside it",
+        ),
+        (
+            &["--peer-auto-tls", "--peer-cert-allowed-cn=x", "--peer-trusted-ca-file=ca"],
+            "setting --peer-cert-allowed-cn: value \"x\": allowed: without --peer-auto-tls: nobody vouches for the certificates that it makes",
+        ),
+        (
+            &["--peer-auto-tls", "--peer-ca-file=x"],
+            "setting --peer-ca-file: value \"x\": allowed: without --peer-auto-tls, whose certificates no authority signs",
+        ),
+        (
+            &["--peer-client-cert-auth", "--peer-trusted-ca-file=ca"],
+            "setting --listen-peer-urls (its default): value \"http://localhost:2380\": allowed: https alone where members must show a certificate",
+        ),
+        (
+            &["--listen-peer-urls=https://127.0.0.1:1"],
+            "setting --listen-peer-urls: value \"https://127.0.0.1:1\": allowed: https with --peer-cert-file and --peer-key-file, or with --peer-auto-tls; else http",
+        ),
         (
             &[
                 "--listen-client-urls=http://127.0.0.1:1,https://127.0.0.1:2",
@@ -247,12 +269,8 @@ fn what_this_version_has_not_stops_the_start() {
             "setting --listen-metrics-urls: value \"unix:///x\": not in this version: Unix sockets; http://host:port is",
         ),
         (
-            &["--initial-cluster=default=https://a:1"],
-            "setting --initial-cluster: value \"https://a:1\": not in this version: TLS; http://host:port is",
-        ),
-        (
-            &["--discovery=https://x"],
-            "setting --discovery: value \"https://x\": not in this version: TLS; http://host:port is",
+            &["--initial-cluster=default=unixs://a:1"],
+            "setting --initial-cluster: value \"unixs://a:1\": not in this version: Unix sockets; http://host:port is",
         ),
     ] {
         assert_eq!(refused(args, &[]), (line.to_owned(), 1), "{args:?}");
@@ -261,6 +279,33 @@ fn what_this_version_has_not_stops_the_start() {
         let flag = format!("--{}={}", setting.name, setting.default);
         assert!(try_load(&[&flag], &[]).is_ok(), "{flag} asks for nothing");
     }
+}
+
+#[test]
+fn tls_between_members_is_gathered() {
+    let tls = |args: &[&str]| loaded(args, &[]).config.peer_tls;
+    let file = |name, path: &str| Some(crate::tls::Setting { name, path: path.into() });
+    let files = ["--peer-cert-file=c", "--peer-key-file=k", "--peer-trusted-ca-file=ca"];
+    let both = tls(&files);
+    assert_eq!(both.port.serving.cert_file, file("peer-cert-file", "c"));
+    assert_eq!(both.calling, both.port.serving);
+    assert!(both.port.serving.client_cert_auth && both.checks_address);
+
+    let own = ["--peer-client-cert-file=c2", "--peer-client-key-file=k2"];
+    let skip = "--experimental-peer-skip-client-san-verification";
+    let args: Vec<&str> = files.into_iter().chain(own).chain([skip]).collect();
+    let apart = tls(&args);
+    assert_eq!(apart.port.serving, both.port.serving);
+    assert_eq!(apart.calling.cert_file, file("peer-client-cert-file", "c2"));
+    assert_eq!(apart.calling.key_file, file("peer-client-key-file", "k2"));
+    assert_eq!(apart.calling.ca_file, both.calling.ca_file);
+    assert!(!apart.checks_address);
+
+    let auto = tls(&["--peer-auto-tls"]);
+    assert!(auto.calling.believe_anyone && auto.port.makes_its_own());
+    assert!(!tls(&["--peer-auto-tls", files[0], files[1]]).calling.believe_anyone);
+    assert_eq!(tls(&["--discovery-srv=a.example"]).server_name.as_deref(), Some("a.example"));
+    assert_eq!(tls(&["--discovery-srv=a.example", files[2]]).server_name, None);
 }
 
 #[test]
@@ -393,7 +438,7 @@ fn mistakes_in_variables_end_with_1() {
         (
             &[],
             &[("CALLBOARD_PEER_CERT_FILE", "a.crt")],
-            "setting CALLBOARD_PEER_CERT_FILE: value \"a.crt\": not in this version: TLS",
+            "setting CALLBOARD_PEER_CERT_FILE: value \"a.crt\": allowed: a file, with --peer-key-file beside it",
         ),
         (
             &[],

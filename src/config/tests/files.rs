@@ -141,22 +141,22 @@ fn mistakes_in_files() {
         (
             "x.yaml",
             "peer-transport-security:\n  cert-file: a.crt",
-            "setting key peer-transport-security.cert-file in x.yaml: value \"a.crt\": not in this version: TLS",
+            "setting key peer-transport-security.cert-file in x.yaml: value \"a.crt\": allowed: a file, with --peer-key-file beside it",
         ),
         (
             "x.yaml",
             "peer-transport-security:\n  allowed-cn: [a]",
-            "setting key peer-transport-security.allowed-cn in x.yaml: value \"a\": not in this version: TLS",
+            "setting key peer-transport-security.allowed-cn in x.yaml: value \"a\": allowed: with --peer-trusted-ca-file beside it",
         ),
         (
             "x.yaml",
             "peer-cert-file: a.crt",
-            "setting key peer-cert-file in x.yaml: value \"a.crt\": not in this version: TLS",
+            "setting key peer-cert-file in x.yaml: value \"a.crt\": allowed: a file, with --peer-key-file beside it",
         ),
         (
             "x.yaml",
-            "discovery-config:\n  token: x\n  secure:\n    cert: y",
-            "setting key discovery-config.secure.cert in x.yaml: value \"y\": not in this version: TLS",
+            "discovery-config:\n  token: x\n  endpoints: ['http://a:1']\n  secure:\n    cert: y",
+            "setting key discovery-config.secure.cert in x.yaml: value \"y\": allowed: with https in --discovery-endpoints",
         ),
         (
             "x.yaml",

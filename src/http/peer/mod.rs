@@ -22,7 +22,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::drain::DrainSignal;
+use super::{accept::Origin, drain::DrainSignal};
 use crate::{
     actors::{lease_keeper, mailbox::Gauge, raft_node::FromPeer},
     published::Published,
@@ -51,6 +51,8 @@ pub struct PeerDoors {
     pub snapshot: snapshot::SnapshotDoors,
     /// Told of a member that this one does not know yet, and where it is found: it may lead.
     pub contact: Box<dyn Fn(MemberId, Vec<String>) + Send + Sync>,
+    /// Whether it matters from where a member with a certificate calls.
+    pub origin: Origin,
     /// Closes all streams.
     pub drain: DrainSignal,
     /// The stream of each member: a new one ends the one before.
@@ -126,7 +128,7 @@ impl Refusals {
         let unlogged = std::mem::take(&mut last.1);
         last.0 = Some(Instant::now());
         drop(last);
-        warn!(%address, reason, unlogged, "a peer's stream was refused");
+        warn!(%address, reason, unlogged, "a peer was refused");
     }
 }
 

@@ -1,13 +1,7 @@
 //! Accepts connections of the peer port and answers their requests. Everything runs on the thread that
 //! calls [`serve`]; a connection costs nothing while it waits.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -21,9 +15,16 @@ use tokio::{net::TcpStream, sync::Semaphore};
 use tracing::{info, warn};
 
 use super::{PeerAnswer, PeerDoors, pages, snapshot, stream, text};
-use crate::wire::{
-    Hello, HelloError,
-    hello::{PROOF, STREAM_PATH, UPGRADE},
+use crate::{
+    http::{
+        accept::{Tls, accept},
+        server::Listening,
+        wire::Wire,
+    },
+    wire::{
+        Hello, HelloError,
+        hello::{PROOF, STREAM_PATH, UPGRADE},
+    },
 };
 
 /// How long a connection may take for the head of a request, and may idle before it.
@@ -34,21 +35,22 @@ const CONNECTIONS_MAX: usize = 1024;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves a listener from now on, until the doors drain. Must be called inside a local task set.
-pub fn serve(doors: &Arc<PeerDoors>, listener: TcpListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    info!(address = %listener.local_addr()?, "serving peers");
+pub fn serve(doors: &Arc<PeerDoors>, listening: Listening) -> io::Result<()> {
+    let Listening { socket, tls } = listening;
+    socket.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(socket)?;
+    info!(address = %listener.local_addr()?, tls = tls.is_some(), "serving peers");
     let doors = Arc::clone(doors);
     actix::spawn(async move {
         tokio::select! {
-            () = accept(&listener, &doors) => {}
+            () = take_all(&listener, tls.as_ref(), &doors) => {}
             () = doors.drain.given() => {}
         }
     });
     Ok(())
 }
 
-async fn accept(listener: &tokio::net::TcpListener, doors: &Arc<PeerDoors>) {
+async fn take_all(listener: &tokio::net::TcpListener, tls: Option<&Tls>, doors: &Arc<PeerDoors>) {
     /// Out of file descriptors, most likely: connections that end give some back.
     const PAUSE: Duration = Duration::from_millis(100);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -56,11 +58,11 @@ async fn accept(listener: &tokio::net::TcpListener, doors: &Arc<PeerDoors>) {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((tcp, address)) => {
-                let doors = Arc::clone(doors);
+                let (doors, tls) = (Arc::clone(doors), tls.cloned());
                 actix::spawn(async move {
                     _ = tcp.set_nodelay(true); // a connection without it works too
                     tokio::select! {
-                        () = connection(tcp, address, &doors) => {}
+                        () = taken(tcp, tls, address, &doors) => {}
                         () = doors.drain.given() => {}
                     }
                     drop(slot);
@@ -74,8 +76,16 @@ async fn accept(listener: &tokio::net::TcpListener, doors: &Arc<PeerDoors>) {
     }
 }
 
+/// A connection from its handshake to its end. Nobody comes in who does not pass the first.
+async fn taken(tcp: TcpStream, tls: Option<Tls>, address: SocketAddr, doors: &Arc<PeerDoors>) {
+    match accept(tcp, tls.as_ref(), doors.origin).await {
+        Ok(wire) => connection(wire, address, doors).await,
+        Err(error) => doors.refusals.log(address, &error.to_string()),
+    }
+}
+
 /// A connection from its first byte to its last, as HTTP and then, maybe, as a stream.
-async fn connection(tcp: TcpStream, address: SocketAddr, doors: &Arc<PeerDoors>) {
+async fn connection(wire: Wire, address: SocketAddr, doors: &Arc<PeerDoors>) {
     // The service puts the taken handshake here; the stream goes on below, in this same task.
     let taken = std::cell::RefCell::new(None);
     let answer = async |request| Ok::<_, Infallible>(route(doors, address, request, &taken).await);
@@ -83,7 +93,7 @@ async fn connection(tcp: TcpStream, address: SocketAddr, doors: &Arc<PeerDoors>)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(tcp), service_fn(&answer))
+        .serve_connection(TokioIo::new(wire), service_fn(&answer))
         .with_upgrades()
         .await;
     let Some((hello, upgrade)) = taken.take() else { return };
@@ -93,7 +103,7 @@ async fn connection(tcp: TcpStream, address: SocketAddr, doors: &Arc<PeerDoors>)
         return; // it broke before the answer was out
     }
     let Ok(upgraded) = upgrade.await else { return };
-    if let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() {
+    if let Ok(parts) = upgraded.downcast::<TokioIo<Wire>>() {
         stream::read(doors, hello.from, parts.io.into_inner(), parts.read_buf).await;
     }
 }

@@ -2,6 +2,7 @@
 //! and given to RaftNode; anything wrong ends the stream, for what follows it cannot be trusted either.
 
 use std::{
+    io::ErrorKind,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -10,7 +11,6 @@ use bytes::{Bytes, BytesMut};
 use raft::eraftpb::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tracing::{info, warn};
@@ -23,6 +23,7 @@ use crate::{
         peer::Incoming,
         raft_node::FromPeer,
     },
+    http::wire::Wire,
     published::PeerFigures,
     types::MemberId,
     wire::{self, Decoder, PeerFrame, Standing, check},
@@ -38,13 +39,13 @@ const PLACE_PAUSE: Duration = Duration::from_millis(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads a stream until it ends.
-pub(super) async fn read(doors: &PeerDoors, from: MemberId, tcp: TcpStream, already: Bytes) {
+pub(super) async fn read(doors: &PeerDoors, from: MemberId, wire: Wire, already: Bytes) {
     let replaced = doors.streams.replace(from).await;
     let peer = format!("{from:x}");
     info!(peer, "a peer's stream has begun");
     let mut reading = Reading { doors, from, raft: Vec::new(), answers: Vec::new() };
     let reason = tokio::select! {
-        reason = reading.run(tcp, already) => reason,
+        reason = reading.run(wire, already) => reason,
         () = replaced.notified() => Ok("a new one has replaced it"),
     };
     doors.streams.ended(from, &replaced).await;
@@ -74,7 +75,7 @@ impl Reading<'_> {
     }
 
     /// Gives the reason of the end: a plain one, or something that was wrong.
-    async fn run(&mut self, mut tcp: TcpStream, already: Bytes) -> Result<&'static str, String> {
+    async fn run(&mut self, mut io: Wire, already: Bytes) -> Result<&'static str, String> {
         let mut decoder = Decoder::new(self.doors.payload_max);
         decoder.feed(already);
         let mut figures = self.figures();
@@ -86,8 +87,12 @@ impl Reading<'_> {
         loop {
             self.take_frames(&mut decoder).await?;
             if !self.answers.is_empty() {
-                let written = timeout(ANSWER_TIMEOUT, tcp.write_all(&self.answers)).await;
-                written
+                let writing = async {
+                    io.write_all(&self.answers).await?;
+                    io.flush().await // TLS may hold back the last of it
+                };
+                timeout(ANSWER_TIMEOUT, writing)
+                    .await
                     .map_err(|_| "it does not read its answers".to_owned())?
                     .map_err(|error| error.to_string())?;
                 self.answers.clear();
@@ -95,7 +100,7 @@ impl Reading<'_> {
             buffer.reserve(READ_BYTES);
             let received = loop {
                 tokio::select! {
-                    received = tcp.read_buf(&mut buffer) => break received,
+                    received = io.read_buf(&mut buffer) => break received,
                     _ = looks.tick() => {
                         if !std::mem::take(&mut heard) {
                             return Err("nothing came for too long".to_owned());
@@ -114,6 +119,10 @@ impl Reading<'_> {
                     if let Some(figures) = &figures {
                         figures.received_bytes.fetch_add(count as u64, Ordering::Relaxed);
                     }
+                }
+                // Without the last word that TLS has: its process has ended.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Ok("the peer is gone");
                 }
                 Err(error) => return Err(error.to_string()),
             }
