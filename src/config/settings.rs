@@ -421,7 +421,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Tls, "cert-file", Kind::Path, "", "Certificate of the client port."),
     setting(Section::Tls, "key-file", Kind::Path, "", "Key of the client port."),
     setting(Section::Tls, "ca-file", Kind::Path, "", "2.3's name for trusted-ca-file with client-cert-auth."),
-    setting(Section::Tls, "trusted-ca-file", Kind::Path, "", "Authorities that sign clients' certificates."),
+    setting(Section::Tls, "trusted-ca-file", Kind::Path, "", "Authorities that sign clients' certificates; with them, clients must show one."),
     setting(Section::Tls, "client-cert-auth", Kind::Bool, "false", "Clients must show a certificate."),
     setting(Section::Tls, "client-cert-file", Kind::Path, "", "Certificate shown by this member as a client of its own client port.").ignored(NO_LOOPBACK),
     setting(Section::Tls, "client-key-file", Kind::Path, "", "Key that goes with client-cert-file.").ignored(NO_LOOPBACK),

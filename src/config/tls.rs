@@ -72,14 +72,14 @@ impl PeerTls {
 
 /// `cert-file` and what goes with it.
 pub(super) fn client_port(givens: &Givens) -> Result<PortTls, ConfigError> {
-    let old_ca = file(givens, "ca-file");
+    let ca_file = file(givens, "trusted-ca-file").or_else(|| file(givens, "ca-file"));
     let serving = TlsSettings {
         cert_file: file(givens, "cert-file"),
         key_file: file(givens, "key-file"),
-        ca_file: file(givens, "trusted-ca-file").or_else(|| old_ca.clone()),
         crl_file: file(givens, "client-crl-file"),
-        // 2.3's name means both: whom to believe, and that a certificate must be shown.
-        client_cert_auth: givens.bool("client-cert-auth")? || old_ca.is_some(),
+        // As with etcd: whoever names an authority of clients lets in nobody else.
+        client_cert_auth: givens.bool("client-cert-auth")? || ca_file.is_some(),
+        ca_file,
         allowed_cn: givens.words("client-cert-allowed-cn"),
         allowed_hostname: givens.words("client-cert-allowed-hostname"),
         suites: suites(givens)?,
@@ -91,8 +91,7 @@ pub(super) fn client_port(givens: &Givens) -> Result<PortTls, ConfigError> {
 
 /// `peer-cert-file` and what goes with it.
 pub(super) fn peer_port(givens: &Givens) -> Result<PeerTls, ConfigError> {
-    let old_ca = file(givens, "peer-ca-file");
-    let ca_file = file(givens, "peer-trusted-ca-file").or_else(|| old_ca.clone());
+    let ca_file = file(givens, "peer-trusted-ca-file").or_else(|| file(givens, "peer-ca-file"));
     let serving = TlsSettings {
         cert_file: file(givens, "peer-cert-file"),
         key_file: file(givens, "peer-key-file"),
