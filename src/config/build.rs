@@ -235,6 +235,7 @@ pub(super) fn build(
         auth_token: super::auth_token::read(givens)?,
         auth_token_ttl: Duration::from_secs(givens.count("auth-token-ttl")?),
         bcrypt_cost: givens.read("bcrypt-cost", |text| u32::try_from(parse_u64(text)?).ok())?,
+        metrics_auth: givens.bool("metrics-auth")?,
         metrics: match givens.text("metrics").as_str() {
             "extensive" => MetricsDetail::Extensive,
             _ => MetricsDetail::Basic,

@@ -359,6 +359,8 @@ pub const SETTINGS: &[Setting] = &[
         "Events that may wait for one watcher; a slower one catches up from history.").ours(),
 
     // Monitoring
+    setting(Section::Monitoring, "metrics-auth", Kind::Bool, "false",
+        "While authentication is on, /metrics is for root. A password, a token or a certificate is taken.").ours(),
     setting(Section::Monitoring, "metrics", Kind::Choice(&["basic", "extensive"]), "basic",
         "basic, or extensive with latency histograms of requests."),
     setting(Section::Monitoring, "listen-metrics-urls", Kind::Urls, "",

@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Doors,
+    auth::certificate::{Client, CommonName},
     grpc::{self, GrpcDoor},
     here::Here,
     opening::{self, Opened, Protocol},
@@ -208,7 +209,14 @@ pub(super) fn connections(
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
     let drained = Arc::clone(doors);
     let Manner { offer, idle_timeout, tls } = manner.clone();
+    let by_certificate = doors.settings.client_cert_auth;
     let http = HttpService::build()
+        .on_connect_ext(move |io: &ClientStream<Opened<Wire>>, data| {
+            let name = CommonName::of_connection(io.get_ref().get_ref());
+            if let Some(name) = name.filter(|_| by_certificate) {
+                data.insert(name);
+            }
+        })
         .keep_alive(idle_timeout)
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(CLOSE_TIMEOUT)
@@ -278,7 +286,11 @@ where
     };
     // How it ended concerns only the client.
     match opening {
-        Ok(Ok((Protocol::Http2, io))) => grpc::server::serve(io, peer, grpc).await,
+        Ok(Ok((Protocol::Http2, io))) => {
+            let certificate = CommonName::of_connection(io.get_ref());
+            let certificate = certificate.filter(|_| grpc.takes_certificates());
+            grpc::server::serve(io, Client { address: peer, certificate }, grpc).await;
+        }
         Ok(Ok((Protocol::Http1, _))) if !grpc.offers_http() => {} // as etcd does, without a word
         Ok(Ok((Protocol::Http1, io))) => _ = http.call((ClientStream::new(io), peer)).await,
         Ok(Err(_)) | Err(_) => {} // it said nothing

@@ -5,17 +5,15 @@
 //! what a refusal looks like, [`streaming`] an RPC with many answers. What the RPCs do is in
 //! [`crate::http::v3`], and is known here by its table of methods alone.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use actix_http::{
-    Method, Payload, Request, StatusCode,
-    header::{self, HeaderMap},
-};
+use actix_http::{Method, Payload, Request, StatusCode, header};
 
 use self::codec::Json;
 use super::{
     Doors,
     answer::{self, Answer},
+    auth::certificate::CommonName,
     body::{self, BodyError},
     service::Routed,
     v3::{
@@ -62,7 +60,7 @@ pub fn answer(doors: &Arc<Doors>, path: &[u8], request: &mut Request) -> Routed 
     if request.method() != Method::POST {
         return Routed::Now(answer::method_not_allowed(Some("POST")));
     }
-    let caller = caller(request.head().headers(), request.peer_addr());
+    let caller = caller(request);
     let declared = body::declared_len(request.head());
     let payload = request.take_payload();
     let doors = Arc::clone(doors);
@@ -116,18 +114,21 @@ fn refuse_without_leader(doors: &Doors, caller: &Caller) -> Result<(), RpcError>
 }
 
 /// Who calls. A header `Grpc-Metadata-NAME` is gRPC's metadata NAME.
-pub fn caller(headers: &HeaderMap, remote: Option<SocketAddr>) -> Caller {
+pub fn caller(request: &Request) -> Caller {
+    let headers = request.head().headers();
     let metadata = |name: &str| headers.get(name).map(header::HeaderValue::as_bytes);
     let token = metadata("grpc-metadata-token").or_else(|| metadata("authorization"));
     Caller {
         token: token.map(bare_token),
         has_leader: metadata("grpc-metadata-hasleader") == Some(b"true"),
-        remote,
+        remote: request.peer_addr(),
+        certificate: CommonName::of_request(request),
+        shown: None,
     }
 }
 
 /// A token as it is, or as a bearer token.
-fn bare_token(value: &[u8]) -> String {
+pub(in crate::http) fn bare_token(value: &[u8]) -> String {
     const SCHEME: &[u8] = b"bearer ";
     let has_scheme = value.get(..SCHEME.len()).is_some_and(|s| s.eq_ignore_ascii_case(SCHEME));
     let token = if has_scheme { &value[SCHEME.len()..] } else { value };

@@ -109,9 +109,11 @@ impl Services {
     }
 
     /// Waits until no key below `name` is left that was created before this place; gives the revision at
-    /// which that was seen. None if the place itself has gone.
+    /// which that was seen. None if the place itself has gone. Whoever loses the right to look at them waits no
+    /// longer.
     pub(super) async fn wait_for_turn(
         &self,
+        caller: &Caller,
         name: &[u8],
         place: &Place,
     ) -> Result<Option<Revision>, RpcError> {
@@ -123,12 +125,20 @@ impl Services {
         };
         let is_there = |state: &State, key: &[u8]| state.key(key).is_some();
         let mut changes = self.doors.published.revision.subscribe();
+        let mut rights = self.doors.published.rights.subscribe();
+        let watcher = self.watcher(caller);
         loop {
             let state = self.doors.published.state.load_full();
             let Some(ahead) = first(&state, &before) else { break };
             loop {
                 // What was published since the last look is a change already.
-                _ = changes.changed().await; // the doors outlive all who wait behind them
+                // The doors outlive all who wait behind them.
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    _ = rights.changed() => {
+                        self.still_may_watch(watcher.as_ref(), &before.keys)?;
+                    }
+                }
                 let state = self.doors.published.state.load();
                 if !is_there(&state, ahead.key()) || !is_there(&state, &place.key) {
                     break;

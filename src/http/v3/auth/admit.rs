@@ -1,5 +1,6 @@
 //! Who may do what: the questions that every RPC asks before anything else. While authentication is off
-//! all may do all; else nobody may do anything without a good token.
+//! all may do all; else nobody may do anything without a good token, or what a door takes in its place: a
+//! certificate, or a password that it has looked at. There is no guest here.
 //!
 //! A change is judged again when it is applied ([`crate::storage::v3`]), a linearizable read after it
 //! has waited, a watch whenever users or roles change: [`Services::auth_revision`].
@@ -46,10 +47,22 @@ impl Services {
         if !auth.enabled() {
             return Ok(None);
         }
-        let token = caller.token.as_deref().ok_or(error::USER_EMPTY)?;
-        let token = token.strip_prefix("Bearer ").unwrap_or(token);
-        let identity = self.doors.gate.identify(published, token);
-        let identity = identity.ok_or(error::INVALID_AUTH_TOKEN)?;
+        let identity = match (&caller.shown, &caller.token, &caller.certificate) {
+            (Some(shown), ..) => shown.clone(),
+            (None, Some(token), _) => {
+                let token = token.strip_prefix("Bearer ").unwrap_or(token);
+                let identity = self.doors.gate.identify(published, token);
+                identity.ok_or(error::INVALID_AUTH_TOKEN)?
+            }
+            (None, None, Some(name)) => {
+                let (user, auth_revision) = (name.0.to_string(), auth.revision());
+                if !auth.users().contains_key(&user) {
+                    return Err(error::PERMISSION_DENIED); // someone, but nobody who may anything
+                }
+                Identity { user, auth_revision, pinned: false }
+            }
+            (None, None, None) => return Err(error::USER_EMPTY),
+        };
         let rights = auth.rights_of(&identity.user, identity.auth_revision).cloned();
         let outdated = identity.pinned && identity.auth_revision < auth.revision();
         match rights {
@@ -76,8 +89,7 @@ impl Services {
     /// Counts the changes of users and roles. What was admitted before a change must be asked again
     /// after it.
     pub(in crate::http) fn auth_revision(&self) -> u64 {
-        let state = self.doors.published.state.load();
-        state.auth().revision() << 1 | u64::from(state.auth().enabled())
+        self.doors.published.state.load().auth().stamp()
     }
 
     /// Whether the caller may do this; who it is, for the log.
@@ -146,6 +158,20 @@ impl Services {
         let Identity { user, auth_revision, .. } = watcher.ok_or(error::USER_EMPTY)?;
         let rights = state.auth().rights_of(user, *auth_revision);
         Ok(v3::permits_read(rights.ok_or(error::INVALID_AUTH_TOKEN)?, keys)?)
+    }
+
+    /// Whether one who was let renew leases is still someone.
+    pub(in crate::http::v3) fn still_is_someone(
+        &self,
+        user: Option<&Identity>,
+    ) -> Result<(), RpcError> {
+        let state = self.doors.published.state.load();
+        if !state.auth().enabled() {
+            return Ok(());
+        }
+        let Identity { user, auth_revision, .. } = user.ok_or(error::USER_EMPTY)?;
+        let rights = state.auth().rights_of(user, *auth_revision);
+        rights.map(drop).ok_or(error::INVALID_AUTH_TOKEN)
     }
 
     fn admit_read(&self, caller: &Caller, keys: &KeyRange) -> Result<(), RpcError> {
