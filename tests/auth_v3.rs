@@ -3,15 +3,15 @@
 
 mod support;
 
-use bytes::Bytes;
 use callboard::http::v3::{
     methods::Unary,
-    pb::{authpb, etcdserverpb as pb, v3electionpb, v3lockpb},
+    pb::{authpb, etcdserverpb as pb, v3electionpb},
 };
 use prost::Message;
 use support::cluster::Cluster;
 use support::grpc::{Grpc, Status, frame};
 use support::http::{Client, Request};
+use support::rights::{May, Row, put, row};
 use support::server::Server;
 
 const NOBODY: &str = "etcdserver: user name is empty";
@@ -71,119 +71,6 @@ fn enable(grpc: &Grpc) {
     auth(grpc, "", "AuthEnable", &pb::AuthEnableRequest {}).unwrap();
 }
 
-fn put(key: &str) -> pb::PutRequest {
-    pb::PutRequest { key: key.to_owned().into(), value: "v".into(), ..pb::PutRequest::default() }
-}
-
-/// Who may.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
-enum May {
-    Anyone,
-    Users,
-    Bob,
-    Root,
-}
-
-/// A request for each RPC, which does no harm, and who may make it. A new RPC needs a row.
-fn row(rpc: Unary) -> (Vec<u8>, May) {
-    let key = || Bytes::from("in/k");
-    let bytes = |message: &dyn Fn(&mut Vec<u8>)| {
-        let mut bytes = Vec::new();
-        message(&mut bytes);
-        bytes
-    };
-    macro_rules! of {
-        ($may:ident $message:expr) => {
-            (bytes(&|out| $message.encode(out).unwrap()), May::$may)
-        };
-    }
-    let absent = String::from("absent");
-    match rpc {
-        Unary::Range => of!(Bob pb::RangeRequest { key: key(), ..Default::default() }),
-        Unary::Put => of!(Bob put("in/k")),
-        Unary::DeleteRange => of!(Bob pb::DeleteRangeRequest { key: key(), ..Default::default() }),
-        Unary::Txn => of!(Bob pb::TxnRequest {
-            success: vec![pb::RequestOp {
-                request: Some(pb::request_op::Request::RequestPut(put("in/t"))),
-            }],
-            ..Default::default()
-        }),
-        Unary::Compact => {
-            of!(Root pb::CompactionRequest { revision: 1 << 40, ..Default::default() })
-        }
-        Unary::LeaseGrant => of!(Users pb::LeaseGrantRequest { ttl: 60, id: 0 }),
-        Unary::LeaseRevoke => of!(Users pb::LeaseRevokeRequest { id: 404 }),
-        Unary::LeaseTimeToLive => of!(Users pb::LeaseTimeToLiveRequest { id: 404, keys: true }),
-        Unary::LeaseLeases => of!(Users pb::LeaseLeasesRequest {}),
-        Unary::MemberAdd => of!(Root pb::MemberAddRequest::default()),
-        Unary::MemberRemove => of!(Root pb::MemberRemoveRequest { id: 404 }),
-        Unary::MemberUpdate => of!(Root pb::MemberUpdateRequest { id: 404, ..Default::default() }),
-        Unary::MemberList => of!(Users pb::MemberListRequest::default()),
-        Unary::MemberPromote => of!(Root pb::MemberPromoteRequest { id: 404 }),
-        Unary::Alarm => of!(Root pb::AlarmRequest { action: 2, alarm: 1, member_id: 404 }),
-        Unary::Status => of!(Users pb::StatusRequest {}),
-        Unary::Defragment => of!(Root pb::DefragmentRequest {}),
-        Unary::Hash => of!(Root pb::HashRequest {}),
-        Unary::HashKV => of!(Root pb::HashKvRequest { revision: 0 }),
-        Unary::MoveLeader => of!(Root pb::MoveLeaderRequest { target_id: 404 }),
-        Unary::Downgrade => of!(Root pb::DowngradeRequest::default()),
-        Unary::AuthEnable => of!(Root pb::AuthEnableRequest {}),
-        Unary::AuthDisable => of!(Root pb::AuthDisableRequest {}),
-        Unary::AuthStatus => of!(Anyone pb::AuthStatusRequest {}),
-        Unary::Authenticate => of!(Anyone pb::AuthenticateRequest {
-            name: "bob".into(),
-            password: "pw-bob".into()
-        }),
-        Unary::UserAdd => {
-            of!(Root pb::AuthUserAddRequest { name: "eve".into(), ..Default::default() })
-        }
-        Unary::UserGet => of!(Bob pb::AuthUserGetRequest { name: "bob".into() }),
-        Unary::UserList => of!(Root pb::AuthUserListRequest {}),
-        Unary::UserDelete => of!(Root pb::AuthUserDeleteRequest { name: absent.clone() }),
-        Unary::UserChangePassword => {
-            of!(Root pb::AuthUserChangePasswordRequest { name: absent.clone(), ..Default::default() })
-        }
-        Unary::UserGrantRole => {
-            of!(Root pb::AuthUserGrantRoleRequest { user: absent.clone(), role: "r".into() })
-        }
-        Unary::UserRevokeRole => {
-            of!(Root pb::AuthUserRevokeRoleRequest { name: absent.clone(), role: "r".into() })
-        }
-        Unary::RoleAdd => of!(Root pb::AuthRoleAddRequest { name: "r".into() }),
-        Unary::RoleGet => of!(Bob pb::AuthRoleGetRequest { role: "r".into() }),
-        Unary::RoleList => of!(Root pb::AuthRoleListRequest {}),
-        Unary::RoleDelete => of!(Root pb::AuthRoleDeleteRequest { role: absent.clone() }),
-        Unary::RoleGrantPermission => {
-            of!(Root pb::AuthRoleGrantPermissionRequest { name: "r".into(), perm: None })
-        }
-        Unary::RoleRevokePermission => {
-            of!(Root pb::AuthRoleRevokePermissionRequest { role: absent.clone(), ..Default::default() })
-        }
-        Unary::Lock => of!(Bob v3lockpb::LockRequest { name: "in/lock".into(), lease: 0 }),
-        Unary::Unlock => of!(Bob v3lockpb::UnlockRequest { key: "in/lock/1".into() }),
-        Unary::Campaign => {
-            of!(Bob v3electionpb::CampaignRequest { name: "in/e".into(), ..Default::default() })
-        }
-        Unary::Proclaim | Unary::Resign => {
-            let leader = v3electionpb::LeaderKey {
-                name: "in/e".into(),
-                key: "in/e/1".into(),
-                rev: 1,
-                lease: 1,
-            };
-            if rpc == Unary::Proclaim {
-                let request = v3electionpb::ProclaimRequest {
-                    leader: Some(leader),
-                    ..v3electionpb::ProclaimRequest::default()
-                };
-                return of!(Bob request);
-            }
-            of!(Bob v3electionpb::ResignRequest { leader: Some(leader.clone()) })
-        }
-        Unary::Leader => of!(Bob v3electionpb::LeaderRequest { name: "in/e".into() }),
-    }
-}
-
 /// etcd's text of a refusal, with whatever a service puts around it.
 fn refused(result: &Result<(), Status>, text: &str) -> bool {
     result.as_ref().is_err_and(|status| status.message.ends_with(text))
@@ -197,7 +84,7 @@ fn every_rpc_is_for_those_who_may() {
     let token = |name: &str| login(&grpc, name, &format!("pw-{name}")).unwrap();
     let (eve, bob, root) = (token("eve"), token("bob"), token("root"));
     for &(rpc, path, _) in Unary::ALL {
-        let (message, may) = row(rpc);
+        let Row { message, may, .. } = row(rpc, "k");
         let result = |token: Option<&str>| call(&grpc, token, path, &message);
         let nobody = result(None);
         assert_eq!(refused(&nobody, NOBODY), may > May::Anyone, "{path}: {nobody:?}");
@@ -209,9 +96,6 @@ fn every_rpc_is_for_those_who_may() {
         }
         let by_eve = result(Some(&eve));
         assert_eq!(refused(&by_eve, DENIED), may > May::Users, "{path} by eve: {by_eve:?}");
-        if matches!(rpc, Unary::Campaign | Unary::Lock) {
-            continue; // waits for its turn
-        }
         let by_bob = result(Some(&bob));
         assert_eq!(refused(&by_bob, DENIED), may > May::Bob, "{path} by bob: {by_bob:?}");
         if rpc != Unary::AuthDisable {

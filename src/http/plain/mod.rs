@@ -21,7 +21,7 @@ use super::{
     v2::access::basic,
     v3::{
         Caller, Services,
-        error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError},
+        error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError, USER_EMPTY},
     },
 };
 use crate::metrics::Door;
@@ -70,6 +70,8 @@ impl From<RpcError> for Refused {
             StatusCode::PAYLOAD_TOO_LARGE
         } else if error == NO_SPACE {
             StatusCode::INSUFFICIENT_STORAGE
+        } else if error == USER_EMPTY {
+            StatusCode::UNAUTHORIZED // etcd's gateway calls it a bad request
         } else {
             gateway::error::status(error.code)
         };
@@ -265,6 +267,7 @@ mod tests {
             (COMPACTED, 410),
             (REQUEST_TOO_LARGE, 413),
             (NO_SPACE, 507),
+            (USER_EMPTY, 401),
             (RpcError::new(Code::Unavailable, "x"), 503),
             (RpcError::new(Code::PermissionDenied, "x"), 403),
         ] {
