@@ -81,8 +81,8 @@ struct Open {
 impl Open {
     fn new(server: &Server, grpc: &Grpc, token: &str) -> Open {
         let create = pb::WatchCreateRequest {
-            key: "/in/".into(),
-            range_end: "/in0".into(),
+            key: "/in/w/".into(),
+            range_end: "/in/w0".into(),
             ..pb::WatchCreateRequest::default()
         };
         let union = pb::watch_request::RequestUnion::CreateRequest(create);
@@ -110,7 +110,7 @@ impl Open {
         let mut gateway = open(request);
         gateway.next_line(PATIENCE).unwrap().expect("it is created");
         let get = |target: &str| Request::new("GET", target).header("Authorization", BOB);
-        let mut events = open(get("/kv/in/?prefix").header("Accept", "text/event-stream"));
+        let mut events = open(get("/kv/in/w/?prefix").header("Accept", "text/event-stream"));
         events.next_line(PATIENCE).unwrap().expect("a comment");
         let (addr, request) = (server.client_addr(), get("/kv/in/k?wait"));
         let wait = std::thread::spawn(move || {
@@ -123,7 +123,7 @@ impl Open {
             locking,
             gateway,
             poll: open(get("/v2/keys/in/k?wait=true")),
-            stream: open(get("/v2/keys/in/?wait=true&stream=true&recursive=true")),
+            stream: open(get("/v2/keys/in/w/?wait=true&stream=true&recursive=true")),
             events,
             wait,
         }
@@ -163,7 +163,7 @@ fn wait_until_open(server: &Server, grpc: &Grpc, root: &str) {
         let path = "/etcdserverpb.KV/Range";
         let locks: pb::RangeResponse =
             grpc.unary_with(&[("token", root)], path, &range).unwrap();
-        let enough = watchers.is_some_and(|line| line.ends_with(" 4")) && locks.count == 2;
+        let enough = watchers.is_some_and(|line| line.ends_with(" 6")) && locks.count == 2;
         enough.then_some(())
     })
     .expect("all is open");

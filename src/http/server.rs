@@ -212,8 +212,9 @@ pub(super) fn connections(
     let by_certificate = doors.settings.client_cert_auth;
     let http = HttpService::build()
         .on_connect_ext(move |io: &ClientStream<Opened<Wire>>, data| {
-            let name = CommonName::of_connection(io.get_ref().get_ref());
-            if let Some(name) = name.filter(|_| by_certificate) {
+            if by_certificate
+                && let Some(name) = CommonName::of_connection(io.get_ref().get_ref())
+            {
                 data.insert(name);
             }
         })
@@ -287,8 +288,9 @@ where
     // How it ended concerns only the client.
     match opening {
         Ok(Ok((Protocol::Http2, io))) => {
-            let certificate = CommonName::of_connection(io.get_ref());
-            let certificate = certificate.filter(|_| grpc.takes_certificates());
+            let by_certificate = grpc.takes_certificates();
+            let certificate = by_certificate.then(|| CommonName::of_connection(io.get_ref()));
+            let certificate = certificate.flatten();
             grpc::server::serve(io, Client { address: peer, certificate }, grpc).await;
         }
         Ok(Ok((Protocol::Http1, _))) if !grpc.offers_http() => {} // as etcd does, without a word
