@@ -161,8 +161,7 @@ fn wait_until_open(server: &Server, grpc: &Grpc, root: &str) {
             ..pb::RangeRequest::default()
         };
         let path = "/etcdserverpb.KV/Range";
-        let locks: pb::RangeResponse =
-            grpc.unary_with(&[("token", root)], path, &range).unwrap();
+        let locks: pb::RangeResponse = grpc.unary_with(&[("token", root)], path, &range).unwrap();
         let enough = watchers.is_some_and(|line| line.ends_with(" 6")) && locks.count == 2;
         enough.then_some(())
     })
@@ -265,8 +264,8 @@ fn a_watch_at_a_follower_ends_too_and_v2_manages_users_there() {
         let answer = v2.send(&request).unwrap();
         (answer.status(), answer.text())
     };
-    let root = format!("Basic {}", STANDARD.encode("root:pw"));
-    let root = Some(root.as_str());
+    let as_root = format!("Basic {}", STANDARD.encode("root:pw"));
+    let root = Some(as_root.as_str());
     let put = |name: &str| format!("/v2/auth/{name}");
     for (target, body, status) in [
         ("users/root", r#"{"user":"root","password":"pw"}"#, 201),
@@ -289,7 +288,7 @@ fn a_watch_at_a_follower_ends_too_and_v2_manages_users_there() {
     for n in 0..3 {
         let shown = cluster.eventually(n, |client| {
             let request = Request::new("GET", "/v2/auth/users");
-            let answer = client.send(&request.header("Authorization", root.unwrap())).ok()?;
+            let answer = client.send(&request.header("Authorization", &as_root)).ok()?;
             (answer.status() == 200).then(|| answer.text())
         });
         assert!(shown.contains(r#"{"user":"bob","roles":[{"role":"r""#), "{shown}");

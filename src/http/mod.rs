@@ -97,6 +97,7 @@ pub struct Doors {
 }
 
 /// What the configuration says about the doors.
+#[allow(clippy::struct_excessive_bools, reason = "settings are independent switches")]
 #[derive(Clone, Debug)]
 pub struct DoorSettings {
     /// `--max-request-bytes`: the largest body.

@@ -212,8 +212,7 @@ pub(super) fn connections(
     let by_certificate = doors.settings.client_cert_auth;
     let http = HttpService::build()
         .on_connect_ext(move |io: &ClientStream<Opened<Wire>>, data| {
-            if by_certificate
-                && let Some(name) = CommonName::of_connection(io.get_ref().get_ref())
+            if by_certificate && let Some(name) = CommonName::of_connection(io.get_ref().get_ref())
             {
                 data.insert(name);
             }

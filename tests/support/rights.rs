@@ -117,7 +117,9 @@ pub fn row(rpc: Unary, name: &str) -> Row {
         Unary::RoleRevokePermission => {
             of!(Root pb::AuthRoleRevokePermissionRequest { role: absent.clone(), ..Default::default() })
         }
-        Unary::Lock => of!(Bob v3lockpb::LockRequest { name: format!("in/lock/{name}").into(), lease: 0 }),
+        Unary::Lock => {
+            of!(Bob v3lockpb::LockRequest { name: format!("in/lock/{name}").into(), lease: 0 })
+        }
         Unary::Unlock => of!(Bob v3lockpb::UnlockRequest { key: "in/lock/1".into() }),
         Unary::Campaign => {
             of!(Bob v3electionpb::CampaignRequest {
@@ -159,8 +161,6 @@ pub fn streaming_row(rpc: Streaming) -> Row {
         }
         Streaming::LeaseKeepAlive => Row::of(May::Users, &pb::LeaseKeepAliveRequest { id: 404 }),
         Streaming::Snapshot => Row::of(May::Root, &pb::SnapshotRequest::default()),
-        Streaming::Observe => {
-            Row::of(May::Bob, &v3electionpb::LeaderRequest { name: "in".into() })
-        }
+        Streaming::Observe => Row::of(May::Bob, &v3electionpb::LeaderRequest { name: "in".into() }),
     }
 }

@@ -70,11 +70,7 @@ pub async fn answer(
 }
 
 /// The same request, as HTTP/1.1's handlers take it; none if it has no target.
-fn http1_request(
-    head: &Parts,
-    body: RecvStream,
-    from: Client,
-) -> Option<Http1Request> {
+fn http1_request(head: &Parts, body: RecvStream, from: Client) -> Option<Http1Request> {
     let target = framing::escape(head.uri.path_and_query()?.as_str().as_bytes());
     let payload = if body.is_end_stream() {
         Payload::None

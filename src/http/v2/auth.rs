@@ -2,6 +2,9 @@
 //! asks for is judged when it is applied ([`crate::storage::mvcc::auth`]). What is read is what this
 //! member has applied, as with etcd.
 
+mod show;
+mod words;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use actix_http::{
@@ -10,6 +13,10 @@ use actix_http::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
+use self::{
+    show::{push_list, push_permissions, push_role, push_strings, push_user},
+    words::row,
+};
 use super::{
     access::Credentials,
     consensus::propose,
@@ -32,7 +39,7 @@ use crate::{
     storage::{
         mvcc::{
             Applied,
-            auth::{AuthState, ROOT, Role, V2AuthAnswer, V2AuthError, keys_of_pattern, patterns},
+            auth::{AuthState, ROOT, V2AuthAnswer, keys_of_pattern, patterns},
         },
         v3::{AuthError, V3Answer, V3Applied, V3Error},
     },
@@ -273,8 +280,7 @@ async fn put_user(
     name: String,
     body: Option<UserBody>,
 ) -> Result<Answer, Refused> {
-    let no_user =
-        UserBody { user: None, password: None, roles: None, grant: None, revoke: None };
+    let no_user = UserBody { user: None, password: None, roles: None, grant: None, revoke: None };
     let UserBody { user, password, roles, grant, revoke } = body.unwrap_or(no_user);
     if user.as_deref() != Some(&name[..]) {
         return Err(Refused::bad("User JSON name does not match the name in the URL"));
@@ -282,7 +288,8 @@ async fn put_user(
     let given = roles.clone(); // null and [] are told apart, as etcd does
     let roles = roles.unwrap_or_default();
     let (grant, revoke) = (grant.unwrap_or_default(), revoke.unwrap_or_default());
-    if !roles.is_empty() && !(grant.is_empty() && revoke.is_empty()) {
+    let updates = !grant.is_empty() || !revoke.is_empty();
+    if updates && !roles.is_empty() {
         return Err(Refused::bad("User JSON contains both roles and grant/revoke"));
     }
     let password_hash = hashed(doors, password.unwrap_or_default()).await?;
@@ -291,20 +298,17 @@ async fn put_user(
     let mut out = br#"{"user":"#.to_vec();
     json::push_string(&mut out, name.as_bytes());
     out.extend_from_slice(br#","roles":"#);
-    let status = match apply(doors, caller, V2AuthChange::PutUser(put)).await? {
-        V2AuthAnswer::UserUpdated(roles) => {
-            push_strings(&mut out, Some(roles.iter()));
-            StatusCode::OK
+    let answer = apply(doors, caller, V2AuthChange::PutUser(put)).await?;
+    let status = if let V2AuthAnswer::UserUpdated(roles) = answer {
+        push_strings(&mut out, Some(roles.iter()));
+        StatusCode::OK
+    } else {
+        let mut given = given;
+        if name == ROOT && !given.iter().flatten().any(|role| role == ROOT) {
+            given.get_or_insert_default().push(ROOT.to_owned());
         }
-        _ => {
-            let mut given = given;
-            let is_root = name == ROOT;
-            if is_root && !given.iter().flatten().any(|role| role == ROOT) {
-                given.get_or_insert_default().push(ROOT.to_owned());
-            }
-            push_strings(&mut out, given.as_ref().map(|roles| roles.iter()));
-            if has_roles { StatusCode::OK } else { StatusCode::CREATED } // etcd's quirk
-        }
+        push_strings(&mut out, given.as_ref().map(|roles| roles.iter()));
+        if has_roles { StatusCode::OK } else { StatusCode::CREATED } // etcd's quirk
     };
     out.extend_from_slice(b"}\n");
     Ok(answer::json(status, out))
@@ -347,15 +351,13 @@ async fn put_role(
         return Err(Refused::bad("Role JSON contains both permissions and grant/revoke"));
     }
     let mut out = Vec::new();
-    let status = match apply(doors, caller, V2AuthChange::PutRole(put)).await? {
-        V2AuthAnswer::RoleUpdated(role) => {
-            push_permissions(&mut out, &name, patterns(&role).map(Some));
-            StatusCode::OK
-        }
-        _ => {
-            push_permissions(&mut out, &name, [given.read, given.write]);
-            StatusCode::CREATED
-        }
+    let answer = apply(doors, caller, V2AuthChange::PutRole(put)).await?;
+    let status = if let V2AuthAnswer::RoleUpdated(role) = answer {
+        push_permissions(&mut out, &name, patterns(&role).map(Some));
+        StatusCode::OK
+    } else {
+        push_permissions(&mut out, &name, [given.read, given.write]);
+        StatusCode::CREATED
     };
     out.push(b'\n');
     Ok(answer::json(status, out))
@@ -417,143 +419,6 @@ fn refused(change: &V2AuthChange, error: V3Error) -> Refused {
         }
         _ => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
     }
-}
-
-/// etcd's words.
-fn row(change: &V2AuthChange, error: V2AuthError) -> (StatusCode, String) {
-    let (no_user, no_role) = (V2UserPut::default(), V2RolePut::default());
-    let user = if let V2AuthChange::PutUser(user) = change { user } else { &no_user };
-    let role = if let V2AuthChange::PutRole(role) = change { role } else { &no_role };
-    let deletes =
-        matches!(change, V2AuthChange::DeleteUser { .. } | V2AuthChange::DeleteRole { .. });
-    let name = match change {
-        V2AuthChange::DeleteUser { name } | V2AuthChange::DeleteRole { name } => &name[..],
-        _ if user.name.is_empty() => &role.name,
-        _ => &user.name,
-    };
-    let named = |names: &[String], at: usize| names.get(at).cloned().unwrap_or_default();
-    let pattern = |keys: &[crate::command::KeyRange], at: usize| {
-        let one = keys.get(at).cloned().unwrap_or_default();
-        let permission = crate::command::Permission { keys: one, read: true, write: false };
-        patterns(&Role { permissions: vec![permission] })[0].concat()
-    };
-    match error {
-        V2AuthError::AlreadyEnabled => (StatusCode::CONFLICT, "already enabled".into()),
-        V2AuthError::AlreadyDisabled => (StatusCode::CONFLICT, "already disabled".into()),
-        V2AuthError::NoRoot => {
-            (StatusCode::CONFLICT, "No root user available, please create one".into())
-        }
-        V2AuthError::EmptyPassword => (
-            StatusCode::BAD_REQUEST,
-            format!("Cannot create user {name} with an empty password"),
-        ),
-        V2AuthError::UserExists => (StatusCode::CONFLICT, format!("User {name} already exists.")),
-        V2AuthError::NoSuchUser if deletes => {
-            (StatusCode::NOT_FOUND, format!("User {name} does not exist"))
-        }
-        V2AuthError::NoSuchUser => (StatusCode::NOT_FOUND, format!("User {name} does not exist.")),
-        V2AuthError::RootUser => {
-            (StatusCode::FORBIDDEN, "Cannot delete root user while auth is enabled.".into())
-        }
-        V2AuthError::DuplicateRole(at) => (
-            StatusCode::CONFLICT,
-            format!("Granting duplicate role {} for user {name}", named(&user.grant, at)),
-        ),
-        V2AuthError::UngrantedRole(at) => (
-            StatusCode::CONFLICT,
-            format!("Revoking ungranted role {} for user {name}", named(&user.revoke, at)),
-        ),
-        V2AuthError::UserNotUpdated => (
-            StatusCode::BAD_REQUEST,
-            "User not updated. Use grant/revoke/password to update the user.".into(),
-        ),
-        V2AuthError::RootRole => {
-            (StatusCode::FORBIDDEN, format!("Cannot modify role {name}: is root role."))
-        }
-        V2AuthError::RoleExists => (StatusCode::CONFLICT, format!("Role {name} already exists.")),
-        V2AuthError::NoSuchRole if deletes => {
-            (StatusCode::NOT_FOUND, format!("Role {name} doesn't exist."))
-        }
-        V2AuthError::NoSuchRole => (StatusCode::NOT_FOUND, format!("Role {name} does not exist.")),
-        V2AuthError::DuplicateRead(at) => (
-            StatusCode::CONFLICT,
-            format!("Granting duplicate read permission {}", pattern(&role.grant.read, at)),
-        ),
-        V2AuthError::DuplicateWrite(at) => (
-            StatusCode::CONFLICT,
-            format!("Granting duplicate write permission {}", pattern(&role.grant.write, at)),
-        ),
-        V2AuthError::RoleNotUpdated => (
-            StatusCode::BAD_REQUEST,
-            "Role not updated. Use grant/revoke to update the role.".into(),
-        ),
-    }
-}
-
-/// A list; `null` if there is nothing in it, as Go writes one that was never made.
-fn push_list<T>(
-    out: &mut Vec<u8>,
-    items: impl IntoIterator<Item = T>,
-    mut push: impl FnMut(&mut Vec<u8>, T),
-) {
-    let mut is_empty = true;
-    for item in items {
-        out.push(if is_empty { b'[' } else { b',' });
-        is_empty = false;
-        push(out, item);
-    }
-    out.extend_from_slice(if is_empty { b"null" } else { b"]" });
-}
-
-fn push_strings<'a>(out: &mut Vec<u8>, strings: Option<impl Iterator<Item = &'a String>>) {
-    let Some(strings) = strings else {
-        out.extend_from_slice(b"null");
-        return;
-    };
-    out.push(b'[');
-    for (at, string) in strings.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        json::push_string(out, string.as_bytes());
-    }
-    out.push(b']');
-}
-
-fn push_user<'a>(
-    out: &mut Vec<u8>,
-    auth: &AuthState,
-    name: &str,
-    roles: impl Iterator<Item = &'a String>,
-) {
-    out.extend_from_slice(br#"{"user":"#);
-    json::push_string(out, name.as_bytes());
-    let mut roles = roles.peekable();
-    if roles.peek().is_some() {
-        out.extend_from_slice(br#","roles":"#);
-        push_list(out, roles, |out, role| push_role(out, auth, role));
-    }
-    out.push(b'}');
-}
-
-fn push_role(out: &mut Vec<u8>, auth: &AuthState, name: &str) {
-    let lists = match auth.roles().get(name) {
-        _ if name == ROOT => [(); 2].map(|()| Some(vec!["/*".to_owned()])),
-        Some(role) if !role.permissions.is_empty() => patterns(role).map(Some),
-        _ => [None, None],
-    };
-    push_permissions(out, name, lists);
-}
-
-fn push_permissions(out: &mut Vec<u8>, name: &str, lists: [Option<Vec<String>>; 2]) {
-    out.extend_from_slice(br#"{"role":"#);
-    json::push_string(out, name.as_bytes());
-    let [read, write] = lists;
-    out.extend_from_slice(br#","permissions":{"kv":{"read":"#);
-    push_strings(out, read.as_ref().map(|read| read.iter()));
-    out.extend_from_slice(br#","write":"#);
-    push_strings(out, write.as_ref().map(|write| write.iter()));
-    out.extend_from_slice(b"}}}");
 }
 
 #[cfg(test)]

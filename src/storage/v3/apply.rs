@@ -120,9 +120,7 @@ impl<'a> Writer<'a> {
                 }
                 V3Answer::Done
             }
-            V3Op::Auth(change) => {
-                auth::change(&mut self.state.auth, change)?
-            }
+            V3Op::Auth(change) => auth::change(&mut self.state.auth, change)?,
         };
         self.commit();
         Ok(answer)

@@ -7,9 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 
 use super::{AuthState, ROOT, Role, User};
-use crate::command::{
-    KeyRange, Permission, V2AuthChange, V2Permissions, V2RolePut, V2UserPut,
-};
+use crate::command::{KeyRange, Permission, V2AuthChange, V2Permissions, V2RolePut, V2UserPut};
 
 /// The role of those who do not say over v2 who they are. Over v3 there are no such.
 pub const GUEST: &str = "guest";

@@ -3,13 +3,13 @@
 use super::*;
 use crate::{command::PasswordHash, storage::mvcc::auth::Rights};
 
-fn hash(text: &str) -> Option<PasswordHash> {
-    Some(PasswordHash(text.to_owned()))
+fn hash(text: &str) -> PasswordHash {
+    PasswordHash(text.to_owned())
 }
 
 fn user(name: &str, password: &str, roles: &[&str]) -> V2UserPut {
     let roles = roles.iter().map(|&role| role.to_owned()).collect();
-    let password_hash = if password.is_empty() { None } else { hash(password) };
+    let password_hash = (!password.is_empty()).then(|| hash(password));
     V2UserPut { name: name.to_owned(), password_hash, roles, ..V2UserPut::default() }
 }
 
@@ -39,8 +39,8 @@ fn put_role(auth: &mut AuthState, put: V2RolePut) -> Result<V2AuthAnswer, V2Auth
     auth.change_v2(&V2AuthChange::PutRole(put))
 }
 
-fn updated(roles: &[&str]) -> Result<V2AuthAnswer, V2AuthError> {
-    Ok(V2AuthAnswer::UserUpdated(roles.iter().map(|&role| role.to_owned()).collect()))
+fn updated(roles: &[&str]) -> V2AuthAnswer {
+    V2AuthAnswer::UserUpdated(roles.iter().map(|&role| role.to_owned()).collect())
 }
 
 #[test]
@@ -94,15 +94,15 @@ fn users_are_made_and_changed() {
     }
     assert_eq!(auth.revision(), revision, "what is refused changes nothing");
     // A role may be given that is not there yet.
-    assert_eq!(put_user(&mut auth, update("bob", &["s", "r"], &[])), updated(&["r", "s"]));
+    assert_eq!(put_user(&mut auth, update("bob", &["s", "r"], &[])), Ok(updated(&["r", "s"])));
     assert_eq!(put_role(&mut auth, role("s", &["/s/*"], &[])), Ok(V2AuthAnswer::RoleCreated));
     let rights = |auth: &AuthState| Rights::clone(auth.rights_of("bob", auth.revision()).unwrap());
     assert!(rights(&auth).may_read_key(b"/s/x") && !rights(&auth).may_write_key(b"/s/x"));
-    assert_eq!(put_user(&mut auth, update("bob", &[], &["s"])), updated(&["r"]));
+    assert_eq!(put_user(&mut auth, update("bob", &[], &["s"])), Ok(updated(&["r"])));
     assert!(!rights(&auth).may_read_key(b"/s/x"));
     // Another password ends what the one before opened.
     let before = auth.revision();
-    assert_eq!(put_user(&mut auth, user("bob", "new", &[])), updated(&["r"]));
+    assert_eq!(put_user(&mut auth, user("bob", "new", &[])), Ok(updated(&["r"])));
     assert!(auth.rights_of("bob", before).is_none() && rights(&auth) == Rights::default());
     let delete = |name: &str| V2AuthChange::DeleteUser { name: name.to_owned() };
     assert_eq!(auth.change_v2(&delete("bob")), Ok(V2AuthAnswer::Done));
@@ -161,7 +161,7 @@ fn enabling_needs_root_and_makes_a_guest() {
     assert_eq!(auth.change_v2(&V2AuthChange::Enable), Err(V2AuthError::NoRoot));
     assert_eq!(auth.change_v2(&V2AuthChange::Disable), Err(V2AuthError::AlreadyDisabled));
     // One that was made over v3, and has no role there.
-    auth.add_user(ROOT, hash("pw")).unwrap();
+    auth.add_user(ROOT, Some(hash("pw"))).unwrap();
     auth.change_v2(&V2AuthChange::Enable).unwrap();
     assert_eq!(auth.change_v2(&V2AuthChange::Enable), Err(V2AuthError::AlreadyEnabled));
     assert!(auth.enabled() && auth.rights_of(ROOT, auth.revision()).unwrap().is_root());
@@ -171,7 +171,7 @@ fn enabling_needs_root_and_makes_a_guest() {
     let delete = V2AuthChange::DeleteUser { name: ROOT.to_owned() };
     assert_eq!(auth.change_v2(&delete), Err(V2AuthError::RootUser));
     // etcd tells that the role is gone, and keeps it.
-    assert_eq!(put_user(&mut auth, update(ROOT, &[], &[ROOT])), updated(&[]));
+    assert_eq!(put_user(&mut auth, update(ROOT, &[], &[ROOT])), Ok(updated(&[])));
     let again = put_user(&mut auth, update(ROOT, &[ROOT], &[]));
     assert_eq!(again, Err(V2AuthError::DuplicateRole(0)));
     assert!(auth.rights_of(ROOT, auth.revision()).unwrap().is_root());
