@@ -359,12 +359,12 @@ pub const SETTINGS: &[Setting] = &[
         "Events that may wait for one watcher; a slower one catches up from history.").ours(),
 
     // Monitoring
-    setting(Section::Monitoring, "metrics-auth", Kind::Bool, "false",
-        "While authentication is on, /metrics is for root. A password, a token or a certificate is taken.").ours(),
     setting(Section::Monitoring, "metrics", Kind::Choice(&["basic", "extensive"]), "basic",
         "basic, or extensive with latency histograms of requests."),
     setting(Section::Monitoring, "listen-metrics-urls", Kind::Urls, "",
         "Where /metrics and the probes are served besides the client port."),
+    setting(Section::Monitoring, "metrics-auth", Kind::Bool, "false",
+        "While authentication is on, /metrics is for root. A password, a token or a certificate is taken.").ours(),
     setting(Section::Monitoring, "warning-apply-duration", Kind::Duration, "100ms",
         "Applying a batch of entries that takes longer is logged.").aka(&["experimental-warning-apply-duration"]),
     setting(Section::Monitoring, "warning-unary-request-duration", Kind::Duration, "300ms",
