@@ -250,6 +250,54 @@ fn leases_are_kept_alive_for_those_who_are_someone() {
     assert_eq!(renewing.end().message, "etcdserver: invalid auth token");
 }
 
+/// An answer that is still being read ends where the right does.
+#[test]
+fn a_long_answer_ends_with_the_right() {
+    const VALUE_BYTES: usize = 256 << 10;
+    const KEYS: usize = 64;
+
+    let server = Server::start(&["--bcrypt-cost=4"]);
+    let grpc = Grpc::connect(server.client_addr());
+    for number in 0..KEYS {
+        let request = pb::PutRequest {
+            value: vec![b'v'; VALUE_BYTES].into(),
+            ..put(&format!("/in/{number}"))
+        };
+        let put: Result<pb::PutResponse, _> = grpc.unary("/etcdserverpb.KV/Put", &request);
+        put.unwrap();
+    }
+    enable(&grpc);
+    let root = login(&grpc, "root");
+    grant(&grpc, &root, "ann", "root");
+    let range = pb::RangeRequest {
+        key: "/in/".into(),
+        range_end: "/in0".into(),
+        ..pb::RangeRequest::default()
+    };
+    for (user, role, path, message) in [
+        ("bob", "r", "/etcdserverpb.KV/RangeStream", range.encode_to_vec()),
+        ("ann", "root", "/etcdserverpb.Maintenance/Snapshot", Vec::new()),
+    ] {
+        let token = login(&grpc, user);
+        let mut reading = grpc.stream_with(&[("token", &token)], path);
+        reading.send_bytes(frame(0, &message), true);
+        assert!(reading.recv_bytes().unwrap().is_some());
+        let revoke = pb::AuthUserRevokeRoleRequest { name: user.into(), role: role.into() };
+        auth(&grpc, &root, "UserRevokeRole", &revoke).unwrap();
+        // The client has not read on: little more than a piece can be on its way.
+        let mut bytes = 0;
+        let ended = loop {
+            match reading.recv_bytes() {
+                Ok(Some(piece)) => bytes += piece.len(),
+                Ok(None) => panic!("{path} came to its end"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(ended.message, DENIED, "{path}");
+        assert!(bytes < KEYS * VALUE_BYTES / 2, "{path}: {bytes}");
+    }
+}
+
 /// Also at a member that does not lead, which learns of it from the log.
 #[test]
 fn a_watch_at_a_follower_ends_too_and_v2_manages_users_there() {

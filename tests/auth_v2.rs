@@ -26,8 +26,7 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let server = Server::start(&["--bcrypt-cost=4"]);
-        let (http, grpc) =
-            (Client::new(server.client_addr()), Grpc::connect(server.client_addr()));
+        let (http, grpc) = (Client::new(server.client_addr()), Grpc::connect(server.client_addr()));
         Scene { _server: server, http, grpc }
     }
 
@@ -70,7 +69,11 @@ fn what_v2_makes_is_good_for_v3() {
     for (target, body, status) in [
         ("users/root", r#"{"user":"root","password":"pw-root"}"#, 201),
         ("users/ann", r#"{"user":"ann","password":"pw-ann","roles":["r"]}"#, 200),
-        ("roles/r", r#"{"role":"r","permissions":{"kv":{"read":["/a/*","/one"],"write":["/a/*"]}}}"#, 201),
+        (
+            "roles/r",
+            r#"{"role":"r","permissions":{"kv":{"read":["/a/*","/one"],"write":["/a/*"]}}}"#,
+            201,
+        ),
         ("enable", "", 200),
     ] {
         let (found, text) = scene.ask("PUT", &format!("/v2/auth/{target}"), body, None);
@@ -83,15 +86,10 @@ fn what_v2_makes_is_good_for_v3() {
     }
     let root = scene.login("root");
     let get = pb::AuthRoleGetRequest { role: "r".into() };
-    let role: pb::AuthRoleGetResponse = scene
-        .grpc
-        .unary_with(&[("token", &root)], "/etcdserverpb.Auth/RoleGet", &get)
-        .unwrap();
-    let shown: Vec<_> = role
-        .perm
-        .iter()
-        .map(|perm| (perm.perm_type, &perm.key[..], &perm.range_end[..]))
-        .collect();
+    let role: pb::AuthRoleGetResponse =
+        scene.grpc.unary_with(&[("token", &root)], "/etcdserverpb.Auth/RoleGet", &get).unwrap();
+    let shown: Vec<_> =
+        role.perm.iter().map(|perm| (perm.perm_type, &perm.key[..], &perm.range_end[..])).collect();
     assert_eq!(shown, [(2, &b"/a/"[..], &b"/a0"[..]), (0, b"/one", b"")]);
     // The guest may do all over v2, and is nobody elsewhere.
     assert_eq!(scene.ask("PUT", "/v2/keys/g?value=v", "", None).0, 201);
@@ -149,7 +147,7 @@ fn what_v3_makes_is_shown_and_changed_by_v2() {
         (0, "/b/", "/b0"),
         (1, "/one", ""),
         (2, "\0", "\0"),
-        (0, "/k", "/z"), // no pattern of v2
+        (0, "/k", "/z"),   // no pattern of v2
         (0, "/star*", ""), // one key: as a pattern it would be many
     ] {
         let (key, range_end) = (key.into(), range_end.into());
@@ -195,7 +193,10 @@ fn a_password_that_bcrypt_would_cut_is_refused() {
     let long = "x".repeat(73);
     let body = format!(r#"{{"user":"ann","password":"{long}"}}"#);
     let (status, text) = scene.ask("PUT", "/v2/auth/users/ann", &body, None);
-    assert_eq!((status, &text[..]), (400, r#"{"message":"auth: password length exceeds 72 bytes"}"#));
+    assert_eq!(
+        (status, &text[..]),
+        (400, r#"{"message":"auth: password length exceeds 72 bytes"}"#)
+    );
     let body = r#"{"role":"r","permissions":{"kv":{"read":[""]}}}"#;
     let (status, text) = scene.ask("PUT", "/v2/auth/roles/r", body, None);
     assert_eq!((status, &text[..]), (400, r#"{"message":"auth: Empty key pattern"}"#));

@@ -31,6 +31,35 @@ struct Standing {
     outdated: bool,
 }
 
+/// One who was let begin something long, and is asked again before each piece of it.
+pub(in crate::http::v3) struct Begun {
+    services: Services,
+    who: Option<Identity>,
+    needs: Needs,
+}
+
+/// What a long answer needs.
+pub(in crate::http::v3) enum Needs {
+    /// To look at these keys.
+    Read(KeyRange),
+    /// To do everything.
+    Root,
+}
+
+impl Begun {
+    /// Whether it may go on, as users and roles are now.
+    pub(in crate::http::v3) fn may_go_on(&self) -> Result<(), RpcError> {
+        match &self.needs {
+            Needs::Read(keys) => self.services.still_may_watch(self.who.as_ref(), keys),
+            Needs::Root => {
+                let rights = self.services.still(self.who.as_ref())?;
+                let may = rights.is_none_or(|rights| rights.is_root());
+                if may { Ok(()) } else { Err(error::PERMISSION_DENIED) }
+            }
+        }
+    }
+}
+
 impl Standing {
     /// For whatever depends on keys: a token that was made for other users and roles must be renewed.
     fn for_keys(self) -> Result<Standing, RpcError> {
@@ -145,19 +174,19 @@ impl Services {
         Some(Identity { user: standing.user, auth_revision, pinned: false })
     }
 
+    /// For one who was just let pass.
+    pub(in crate::http::v3) fn begun(&self, caller: &Caller, needs: Needs) -> Begun {
+        Begun { services: self.clone(), who: self.watcher(caller), needs }
+    }
+
     /// Whether one who was let watch these keys may still: asked when users or roles have changed.
     pub(in crate::http::v3) fn still_may_watch(
         &self,
         watcher: Option<&Identity>,
         keys: &KeyRange,
     ) -> Result<(), RpcError> {
-        let state = self.doors.published.state.load();
-        if !state.auth().enabled() {
-            return Ok(());
-        }
-        let Identity { user, auth_revision, .. } = watcher.ok_or(error::USER_EMPTY)?;
-        let rights = state.auth().rights_of(user, *auth_revision);
-        Ok(v3::permits_read(rights.ok_or(error::INVALID_AUTH_TOKEN)?, keys)?)
+        let Some(rights) = self.still(watcher)? else { return Ok(()) };
+        Ok(v3::permits_read(&rights, keys)?)
     }
 
     /// Whether one who was let renew leases is still someone.
@@ -165,13 +194,18 @@ impl Services {
         &self,
         user: Option<&Identity>,
     ) -> Result<(), RpcError> {
+        self.still(user).map(drop)
+    }
+
+    /// What one who was let pass may do now; none while authentication is off.
+    fn still(&self, who: Option<&Identity>) -> Result<Option<Arc<Rights>>, RpcError> {
         let state = self.doors.published.state.load();
         if !state.auth().enabled() {
-            return Ok(());
+            return Ok(None);
         }
-        let Identity { user, auth_revision, .. } = user.ok_or(error::USER_EMPTY)?;
-        let rights = state.auth().rights_of(user, *auth_revision);
-        rights.map(drop).ok_or(error::INVALID_AUTH_TOKEN)
+        let Identity { user, auth_revision, .. } = who.ok_or(error::USER_EMPTY)?;
+        let rights = state.auth().rights_of(user, *auth_revision).cloned();
+        rights.map(Some).ok_or(error::INVALID_AUTH_TOKEN)
     }
 
     fn admit_read(&self, caller: &Caller, keys: &KeyRange) -> Result<(), RpcError> {
