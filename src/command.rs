@@ -4,6 +4,7 @@
 //!
 //! Depends on `types` alone. Encoded as MessagePack (see docs/on-disk-format.md).
 
+mod v2_auth;
 mod v3;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{LeaseId, MemberId, Revision, UnixNanos};
 
+pub use v2_auth::{V2AuthChange, V2Permissions, V2RolePut, V2UserPut};
 pub use v3::{
     AuthChange, Caller, CompareResult, CompareTarget, KeyRange, PasswordHash, Permission,
     SortOrder, SortTarget, TokenHash, V3Command, V3Compare, V3DeleteRange, V3Op, V3Put, V3Range,

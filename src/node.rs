@@ -483,6 +483,8 @@ impl Core {
                 cors: config.cors.clone(),
                 enable_v2: config.enable_v2,
                 enable_gateway: config.enable_grpc_gateway,
+                client_cert_auth: config.client_cert_auth,
+                metrics_auth: config.metrics_auth,
                 max_txn_ops: config.max_txn_ops as usize,
                 quota_backend_bytes: config.quota_backend_bytes,
                 http2: http::Http2Settings {

@@ -40,6 +40,9 @@ pub struct Published {
     pub state: ArcSwap<State>,
     /// The revision of that state: tells those who wait for a change that there is something to look at.
     pub revision: watch::Sender<Revision>,
+    /// The stamp of its users and roles ([`crate::storage::mvcc::auth::AuthState::stamp`]): tells streams
+    /// whose client was let pass that it must be asked for anew.
+    pub rights: watch::Sender<u64>,
     /// Raft's figures.
     pub raft: RaftFigures,
     /// False from the first SIGTERM on: no new requests.
@@ -57,6 +60,7 @@ impl Published {
     pub fn new(identity: Identity, state: State) -> Arc<Published> {
         Arc::new(Published {
             revision: watch::Sender::new(state.revision),
+            rights: watch::Sender::new(state.auth().stamp()),
             state: ArcSwap::from_pointee(state),
             raft: RaftFigures::default(),
             draining: AtomicBool::new(false),

@@ -3,15 +3,15 @@
 
 mod support;
 
-use bytes::Bytes;
 use callboard::http::v3::{
     methods::Unary,
-    pb::{authpb, etcdserverpb as pb, v3electionpb, v3lockpb},
+    pb::{authpb, etcdserverpb as pb, v3electionpb},
 };
 use prost::Message;
 use support::cluster::Cluster;
 use support::grpc::{Grpc, Status, frame};
 use support::http::{Client, Request};
+use support::rights::{May, Row, put, row};
 use support::server::Server;
 
 const NOBODY: &str = "etcdserver: user name is empty";
@@ -71,119 +71,6 @@ fn enable(grpc: &Grpc) {
     auth(grpc, "", "AuthEnable", &pb::AuthEnableRequest {}).unwrap();
 }
 
-fn put(key: &str) -> pb::PutRequest {
-    pb::PutRequest { key: key.to_owned().into(), value: "v".into(), ..pb::PutRequest::default() }
-}
-
-/// Who may.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
-enum May {
-    Anyone,
-    Users,
-    Bob,
-    Root,
-}
-
-/// A request for each RPC, which does no harm, and who may make it. A new RPC needs a row.
-fn row(rpc: Unary) -> (Vec<u8>, May) {
-    let key = || Bytes::from("in/k");
-    let bytes = |message: &dyn Fn(&mut Vec<u8>)| {
-        let mut bytes = Vec::new();
-        message(&mut bytes);
-        bytes
-    };
-    macro_rules! of {
-        ($may:ident $message:expr) => {
-            (bytes(&|out| $message.encode(out).unwrap()), May::$may)
-        };
-    }
-    let absent = String::from("absent");
-    match rpc {
-        Unary::Range => of!(Bob pb::RangeRequest { key: key(), ..Default::default() }),
-        Unary::Put => of!(Bob put("in/k")),
-        Unary::DeleteRange => of!(Bob pb::DeleteRangeRequest { key: key(), ..Default::default() }),
-        Unary::Txn => of!(Bob pb::TxnRequest {
-            success: vec![pb::RequestOp {
-                request: Some(pb::request_op::Request::RequestPut(put("in/t"))),
-            }],
-            ..Default::default()
-        }),
-        Unary::Compact => {
-            of!(Root pb::CompactionRequest { revision: 1 << 40, ..Default::default() })
-        }
-        Unary::LeaseGrant => of!(Users pb::LeaseGrantRequest { ttl: 60, id: 0 }),
-        Unary::LeaseRevoke => of!(Users pb::LeaseRevokeRequest { id: 404 }),
-        Unary::LeaseTimeToLive => of!(Users pb::LeaseTimeToLiveRequest { id: 404, keys: true }),
-        Unary::LeaseLeases => of!(Users pb::LeaseLeasesRequest {}),
-        Unary::MemberAdd => of!(Root pb::MemberAddRequest::default()),
-        Unary::MemberRemove => of!(Root pb::MemberRemoveRequest { id: 404 }),
-        Unary::MemberUpdate => of!(Root pb::MemberUpdateRequest { id: 404, ..Default::default() }),
-        Unary::MemberList => of!(Users pb::MemberListRequest::default()),
-        Unary::MemberPromote => of!(Root pb::MemberPromoteRequest { id: 404 }),
-        Unary::Alarm => of!(Root pb::AlarmRequest { action: 2, alarm: 1, member_id: 404 }),
-        Unary::Status => of!(Users pb::StatusRequest {}),
-        Unary::Defragment => of!(Root pb::DefragmentRequest {}),
-        Unary::Hash => of!(Root pb::HashRequest {}),
-        Unary::HashKV => of!(Root pb::HashKvRequest { revision: 0 }),
-        Unary::MoveLeader => of!(Root pb::MoveLeaderRequest { target_id: 404 }),
-        Unary::Downgrade => of!(Root pb::DowngradeRequest::default()),
-        Unary::AuthEnable => of!(Root pb::AuthEnableRequest {}),
-        Unary::AuthDisable => of!(Root pb::AuthDisableRequest {}),
-        Unary::AuthStatus => of!(Anyone pb::AuthStatusRequest {}),
-        Unary::Authenticate => of!(Anyone pb::AuthenticateRequest {
-            name: "bob".into(),
-            password: "pw-bob".into()
-        }),
-        Unary::UserAdd => {
-            of!(Root pb::AuthUserAddRequest { name: "eve".into(), ..Default::default() })
-        }
-        Unary::UserGet => of!(Bob pb::AuthUserGetRequest { name: "bob".into() }),
-        Unary::UserList => of!(Root pb::AuthUserListRequest {}),
-        Unary::UserDelete => of!(Root pb::AuthUserDeleteRequest { name: absent.clone() }),
-        Unary::UserChangePassword => {
-            of!(Root pb::AuthUserChangePasswordRequest { name: absent.clone(), ..Default::default() })
-        }
-        Unary::UserGrantRole => {
-            of!(Root pb::AuthUserGrantRoleRequest { user: absent.clone(), role: "r".into() })
-        }
-        Unary::UserRevokeRole => {
-            of!(Root pb::AuthUserRevokeRoleRequest { name: absent.clone(), role: "r".into() })
-        }
-        Unary::RoleAdd => of!(Root pb::AuthRoleAddRequest { name: "r".into() }),
-        Unary::RoleGet => of!(Bob pb::AuthRoleGetRequest { role: "r".into() }),
-        Unary::RoleList => of!(Root pb::AuthRoleListRequest {}),
-        Unary::RoleDelete => of!(Root pb::AuthRoleDeleteRequest { role: absent.clone() }),
-        Unary::RoleGrantPermission => {
-            of!(Root pb::AuthRoleGrantPermissionRequest { name: "r".into(), perm: None })
-        }
-        Unary::RoleRevokePermission => {
-            of!(Root pb::AuthRoleRevokePermissionRequest { role: absent.clone(), ..Default::default() })
-        }
-        Unary::Lock => of!(Bob v3lockpb::LockRequest { name: "in/lock".into(), lease: 0 }),
-        Unary::Unlock => of!(Bob v3lockpb::UnlockRequest { key: "in/lock/1".into() }),
-        Unary::Campaign => {
-            of!(Bob v3electionpb::CampaignRequest { name: "in/e".into(), ..Default::default() })
-        }
-        Unary::Proclaim | Unary::Resign => {
-            let leader = v3electionpb::LeaderKey {
-                name: "in/e".into(),
-                key: "in/e/1".into(),
-                rev: 1,
-                lease: 1,
-            };
-            if rpc == Unary::Proclaim {
-                let request = v3electionpb::ProclaimRequest {
-                    leader: Some(leader),
-                    ..v3electionpb::ProclaimRequest::default()
-                };
-                return of!(Bob request);
-            }
-            of!(Bob v3electionpb::ResignRequest { leader: Some(leader.clone()) })
-        }
-        Unary::Leader => of!(Bob v3electionpb::LeaderRequest { name: "in/e".into() }),
-    }
-}
-
 /// etcd's text of a refusal, with whatever a service puts around it.
 fn refused(result: &Result<(), Status>, text: &str) -> bool {
     result.as_ref().is_err_and(|status| status.message.ends_with(text))
@@ -197,7 +84,7 @@ fn every_rpc_is_for_those_who_may() {
     let token = |name: &str| login(&grpc, name, &format!("pw-{name}")).unwrap();
     let (eve, bob, root) = (token("eve"), token("bob"), token("root"));
     for &(rpc, path, _) in Unary::ALL {
-        let (message, may) = row(rpc);
+        let Row { message, may, .. } = row(rpc, "k");
         let result = |token: Option<&str>| call(&grpc, token, path, &message);
         let nobody = result(None);
         assert_eq!(refused(&nobody, NOBODY), may > May::Anyone, "{path}: {nobody:?}");
@@ -209,13 +96,13 @@ fn every_rpc_is_for_those_who_may() {
         }
         let by_eve = result(Some(&eve));
         assert_eq!(refused(&by_eve, DENIED), may > May::Users, "{path} by eve: {by_eve:?}");
-        if matches!(rpc, Unary::Campaign | Unary::Lock) {
-            continue; // waits for its turn
-        }
-        let by_bob = result(Some(&bob));
+        // Each has a place of its own to wait for.
+        let result =
+            |token: &str, name: &str| call(&grpc, Some(token), path, &row(rpc, name).message);
+        let by_bob = result(&bob, "bob");
         assert_eq!(refused(&by_bob, DENIED), may > May::Bob, "{path} by bob: {by_bob:?}");
         if rpc != Unary::AuthDisable {
-            let by_root = result(Some(&root));
+            let by_root = result(&root, "root");
             for text in [DENIED, BAD_TOKEN, NOBODY] {
                 assert!(!refused(&by_root, text), "{path} by root: {by_root:?}");
             }
@@ -284,6 +171,132 @@ fn rights_follow_what_is_touched_and_returned() {
     assert!(login(&grpc, "bob", "another").is_ok());
 }
 
+/// What is told of keys, and what hangs on them, needs the right to it, in a transaction as well.
+#[test]
+fn neither_prev_kv_nor_a_lease_is_a_way_around() {
+    use pb::request_op::Request as Op;
+
+    let server = Server::start(&[CHEAP]);
+    let grpc = Grpc::connect(server.client_addr());
+    let lease = pb::LeaseGrantRequest { ttl: 600, id: 7 }.encode_to_vec();
+    call(&grpc, None, "/etcdserverpb.Lease/LeaseGrant", &lease).unwrap();
+    let out = pb::PutRequest { lease: 7, ..put("out") };
+    call(&grpc, None, "/etcdserverpb.KV/Put", &out.encode_to_vec()).unwrap();
+    enable(&grpc);
+    let root = login(&grpc, "root", "pw-root").unwrap();
+    auth(&grpc, &root, "RoleAdd", &pb::AuthRoleAddRequest { name: "w".into() }).unwrap();
+    let perm = authpb::Permission {
+        perm_type: authpb::permission::Type::Write.into(),
+        key: "wo/".into(),
+        range_end: "wo0".into(),
+    };
+    let grant = pb::AuthRoleGrantPermissionRequest { name: "w".into(), perm: Some(perm) };
+    auth(&grpc, &root, "RoleGrantPermission", &grant).unwrap();
+    grant_role(&grpc, &root, "bob", "w");
+    let bob = login(&grpc, "bob", "pw-bob").unwrap();
+
+    let delete = |key: &str, prev_kv: bool| pb::DeleteRangeRequest {
+        key: key.to_owned().into(),
+        prev_kv,
+        ..pb::DeleteRangeRequest::default()
+    };
+    let told = |key: &str| pb::PutRequest { prev_kv: true, ..put(key) };
+    let leased = |key: &str| pb::PutRequest { lease: 7, ..put(key) };
+    let kept = pb::PutRequest { ignore_lease: true, ..put("out") };
+    for (op, allowed) in [
+        (Op::RequestPut(put("wo/a")), true),
+        (Op::RequestPut(told("wo/a")), false),
+        (Op::RequestPut(told("in/a")), true),
+        (Op::RequestPut(leased("in/a")), false),
+        (Op::RequestPut(kept), false),
+        (Op::RequestDeleteRange(delete("wo/a", true)), false),
+        (Op::RequestDeleteRange(delete("wo/a", false)), true),
+        (Op::RequestDeleteRange(delete("out", false)), false),
+    ] {
+        let (path, message) = match &op {
+            Op::RequestPut(put) => ("/etcdserverpb.KV/Put", put.encode_to_vec()),
+            Op::RequestDeleteRange(delete) => {
+                ("/etcdserverpb.KV/DeleteRange", delete.encode_to_vec())
+            }
+            _ => unreachable!("not in the table"),
+        };
+        let op = || pb::RequestOp { request: Some(op.clone()) };
+        let txn = |op| pb::TxnRequest { success: vec![op], ..pb::TxnRequest::default() };
+        let nested = pb::RequestOp { request: Some(Op::RequestTxn(txn(op()))) };
+        for (path, message) in [
+            (path, message),
+            ("/etcdserverpb.KV/Txn", txn(op()).encode_to_vec()),
+            ("/etcdserverpb.KV/Txn", txn(nested).encode_to_vec()),
+        ] {
+            let result = call(&grpc, Some(&bob), path, &message);
+            assert_eq!(refused(&result, DENIED), !allowed, "{path} {:?}: {result:?}", op());
+        }
+    }
+    for (path, message) in [
+        ("LeaseRevoke", pb::LeaseRevokeRequest { id: 7 }.encode_to_vec()),
+        ("LeaseTimeToLive", pb::LeaseTimeToLiveRequest { id: 7, keys: true }.encode_to_vec()),
+        ("LeaseLeases", Vec::new()),
+    ] {
+        let path = format!("/etcdserverpb.Lease/{path}");
+        let result = call(&grpc, Some(&bob), &path, &message);
+        assert!(refused(&result, DENIED), "{path}: {result:?}");
+    }
+}
+
+/// What a full store still takes, it takes from those who may.
+#[test]
+fn an_alarm_leaves_rights_as_they_are() {
+    const FULL: &str = "etcdserver: mvcc: database space exceeded";
+
+    let server = Server::start(&[CHEAP, "--quota-auto-disarm=false"]);
+    let grpc = Grpc::connect(server.client_addr());
+    enable(&grpc);
+    let (root, bob, eve) = (
+        login(&grpc, "root", "pw-root").unwrap(),
+        login(&grpc, "bob", "pw-bob").unwrap(),
+        login(&grpc, "eve", "pw-eve").unwrap(),
+    );
+    call(&grpc, Some(&bob), "/etcdserverpb.KV/Put", &put("in/k").encode_to_vec()).unwrap();
+    let status: pb::StatusResponse = grpc
+        .unary_with(&[("token", &root)], "/etcdserverpb.Maintenance/Status", &pb::StatusRequest {})
+        .unwrap();
+    let raise = pb::AlarmRequest { action: 1, alarm: 1, member_id: status.leader };
+    let path = "/etcdserverpb.Maintenance/Alarm";
+    call(&grpc, Some(&root), path, &raise.encode_to_vec()).unwrap();
+    for &(rpc, path, _) in Unary::ALL {
+        let Row { message, may, .. } = row(rpc, "k");
+        let nobody = call(&grpc, None, path, &message);
+        assert_eq!(refused(&nobody, NOBODY), may > May::Anyone, "{path}: {nobody:?}");
+        let by_eve = call(&grpc, Some(&eve), path, &message);
+        // The lease for these would take room, and is asked for first.
+        let full = matches!(rpc, Unary::Lock | Unary::Campaign) && refused(&by_eve, FULL);
+        assert_eq!(refused(&by_eve, DENIED) || full, may > May::Users, "{path}: {by_eve:?}");
+    }
+    let mut http = Client::new(server.client_addr());
+    for (method, target, body) in [
+        ("DELETE", "/v2/keys/in/k", ""),
+        ("PUT", "/v2/keys/in/k", "value=v"),
+        ("PUT", "/v2/auth/users/eve", r#"{"user":"eve","grant":["root"]}"#),
+        ("DELETE", "/v2/auth/enable", ""),
+        ("DELETE", "/kv?key=in/k", ""),
+        ("PUT", "/kv?key=in/k", "v"),
+    ] {
+        for value in [None, Some("Basic ZXZlOnB3LWV2ZQ==")] {
+            let mut request = Request::new(method, target).body(body);
+            if let Some(value) = value {
+                request = request.header("Authorization", value);
+            }
+            let answer = http.send(&request).unwrap();
+            let (status, text) = (answer.status(), answer.text());
+            assert!(matches!(status, 401 | 403), "{method} {target}: {status} {text}");
+        }
+    }
+    let full = call(&grpc, Some(&bob), "/etcdserverpb.KV/Put", &put("in/k").encode_to_vec());
+    assert!(refused(&full, FULL), "{full:?}");
+    let delete = pb::DeleteRangeRequest { key: "in/k".into(), ..Default::default() };
+    call(&grpc, Some(&bob), "/etcdserverpb.KV/DeleteRange", &delete.encode_to_vec()).unwrap();
+}
+
 #[test]
 fn a_watch_ends_with_its_right() {
     const REASON: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
@@ -325,7 +338,6 @@ fn a_watch_ends_with_its_right() {
     assert_eq!(next(None).events.len(), 1);
     let revoke = pb::AuthUserRevokeRoleRequest { name: "bob".into(), role: "r".into() };
     auth(&grpc, &root, "UserRevokeRole", &revoke).unwrap();
-    put();
     let last = next(None);
     assert!(last.canceled && last.events.is_empty(), "{last:?}");
     assert_eq!(last.cancel_reason, REASON);
@@ -369,20 +381,32 @@ fn streams_ask_who_calls() {
     assert!(observed.recv_bytes().unwrap().is_some());
     let revoke = pb::AuthUserRevokeRoleRequest { name: "bob".into(), role: "r".into() };
     auth(&grpc, &root, "UserRevokeRole", &revoke).unwrap();
-    lead();
     assert_eq!(observed.end().message, DENIED);
 }
 
 #[test]
 fn users_outlive_a_restart_and_nothing_secret_is_written() {
-    let mut server = Server::start(&[CHEAP]);
+    let mut server = Server::start(&[CHEAP, "--log-level=debug"]);
     let grpc = Grpc::connect(server.client_addr());
     enable(&grpc);
     let bob = login(&grpc, "bob", "pw-bob").unwrap();
-    server.terminate();
-    for secret in ["pw-bob", "pw-root", bob.split_once('.').unwrap().0] {
-        assert!(!holds(server.data_dir().as_path(), secret.as_bytes()), "{secret} is in a file");
+    let mut client = Client::new(server.client_addr());
+    let v2 = r#"{"user":"carl","password":"pw-over-v2"}"#;
+    let put = Request::new("PUT", "/v2/auth/users/carl").body(v2);
+    let put = put.header("Authorization", "Basic cm9vdDpwdy1yb290");
+    assert_eq!(client.send(&put).unwrap().status(), 201);
+    for wrong in ["Basic Y2FybDpwdy1ndWVzc2Vk", "Basic bm9ib2R5OnB3LWd1ZXNzZWQ="] {
+        let get = Request::new("GET", "/kv/in/k").header("Authorization", wrong);
+        assert_eq!(client.send(&get).unwrap().status(), 401);
     }
+    let log = server.log();
+    server.terminate();
+    let token = bob.split_once('.').unwrap().0;
+    for secret in ["pw-bob", "pw-root", "pw-over-v2", "pw-guessed", "cm9vdDpwdy1yb290", token] {
+        assert!(!holds(server.data_dir().as_path(), secret.as_bytes()), "{secret} is in a file");
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+    assert!(!log.contains("$2b$"), "not even a hash is in the log");
     server.spawn();
     server.wait_ready();
     let grpc = Grpc::connect(server.client_addr());

@@ -1,7 +1,7 @@
 //! What the v3 API puts through the log. These are our own forms, not the wire's: they have the same
 //! fields as etcd's messages, but the log must be readable without a Protobuf parser.
 //!
-//! Depends on `types` alone.
+//! Depends on `types`, and for v2's changes of users on `command::v2_auth`.
 
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
@@ -10,6 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::v2_auth::V2AuthChange;
 use crate::types::{LeaseId, Term};
 
 /// A v3 request, and on whose behalf.
@@ -305,6 +306,8 @@ pub enum AuthChange {
         /// The auth revision at which the password was looked at.
         auth_revision: u64,
     },
+    /// As v2 asks for it.
+    V2(V2AuthChange),
 }
 
 /// The bcrypt hash of a password. Not shown.

@@ -131,6 +131,8 @@ pub struct Config {
     pub enable_grpc_gateway: bool,
     /// Serve `/v2/…`.
     pub enable_v2: bool,
+    /// `/metrics` is for root while authentication is on.
+    pub metrics_auth: bool,
     /// Threads that serve HTTP; never 0 (0 has been replaced by a number that fits the machine). 1 is the
     /// thread on which RaftNode and Store are, too.
     pub http_workers: usize,
@@ -139,6 +141,8 @@ pub struct Config {
 
     /// TLS of the client port.
     pub client_tls: PortTls,
+    /// Whether the common name of a client's certificate is its user (`client-cert-auth`).
+    pub client_cert_auth: bool,
     /// TLS between members.
     pub peer_tls: PeerTls,
 

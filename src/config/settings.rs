@@ -363,6 +363,8 @@ pub const SETTINGS: &[Setting] = &[
         "basic, or extensive with latency histograms of requests."),
     setting(Section::Monitoring, "listen-metrics-urls", Kind::Urls, "",
         "Where /metrics and the probes are served besides the client port."),
+    setting(Section::Monitoring, "metrics-auth", Kind::Bool, "false",
+        "While authentication is on, /metrics is for root. A password, a token or a certificate is taken.").ours(),
     setting(Section::Monitoring, "warning-apply-duration", Kind::Duration, "100ms",
         "Applying a batch of entries that takes longer is logged.").aka(&["experimental-warning-apply-duration"]),
     setting(Section::Monitoring, "warning-unary-request-duration", Kind::Duration, "300ms",

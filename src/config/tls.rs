@@ -89,6 +89,11 @@ pub(super) fn client_port(givens: &Givens) -> Result<PortTls, ConfigError> {
     port(givens, serving, "auto-tls")
 }
 
+/// Whether clients are the users that their certificates name. 2.3's name of the authority says so, too.
+pub(super) fn names_users(givens: &Givens) -> Result<bool, ConfigError> {
+    Ok(givens.bool("client-cert-auth")? || file(givens, "ca-file").is_some())
+}
+
 /// `peer-cert-file` and what goes with it.
 pub(super) fn peer_port(givens: &Givens) -> Result<PeerTls, ConfigError> {
     let ca_file = file(givens, "peer-trusted-ca-file").or_else(|| file(givens, "peer-ca-file"));

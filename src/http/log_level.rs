@@ -30,7 +30,7 @@ pub fn answer(doors: &Arc<Doors>, request: &mut Request) -> Routed {
     let credentials = Credentials::of(request);
     let payload = request.take_payload();
     Routed::later(async move {
-        if let Err(error) = credentials.admit_root(&doors).await {
+        if let Err(error) = credentials.admit_root_or_token(&doors).await {
             body::discard(payload, declared).await;
             return unauthorized(&error);
         }

@@ -99,6 +99,7 @@ pub struct Doors {
 }
 
 /// What the configuration says about the doors.
+#[allow(clippy::struct_excessive_bools, reason = "settings are independent switches")]
 #[derive(Clone, Debug)]
 pub struct DoorSettings {
     /// `--max-request-bytes`: the largest body.
@@ -126,6 +127,10 @@ pub struct DoorSettings {
     pub enable_v2: bool,
     /// `--enable-grpc-gateway`: whether `/v3` is there as JSON.
     pub enable_gateway: bool,
+    /// `--client-cert-auth`: the common name of a client's certificate says who it is.
+    pub client_cert_auth: bool,
+    /// `--metrics-auth`: `/metrics` is for root while authentication is on.
+    pub metrics_auth: bool,
     /// `--host-whitelist`: the host names that a client may have used; `*` allows all.
     pub host_whitelist: Vec<String>,
     /// HTTP/2 and gRPC.

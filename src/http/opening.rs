@@ -32,6 +32,13 @@ pub struct Opened<S> {
     first: Bytes,
 }
 
+impl<S> Opened<S> {
+    /// The connection below.
+    pub fn get_ref(&self) -> &S {
+        &self.io
+    }
+}
+
 /// Reads as much as tells what the client speaks; fails if it hangs up without a word.
 pub async fn read<S: AsyncRead + Unpin>(mut io: S) -> io::Result<(Protocol, Opened<S>)> {
     let mut first = BytesMut::with_capacity(FIRST_BYTES);

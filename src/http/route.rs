@@ -17,7 +17,7 @@ use super::{
     answer::{self, Answer},
     body, gateway, host_names, log_level, path, plain, probes, scrape,
     service::Routed,
-    v2,
+    v2::{self, access::Credentials, members::unauthorized},
 };
 
 /// What a listener offers.
@@ -83,7 +83,7 @@ fn pick(doors: &Arc<Doors>, offer: Offer, request: &mut Request) -> Routed {
         return Routed::Now(redirect(&decoded, uri.query(), request.method()));
     }
     let query = uri.query().unwrap_or("");
-    if let Some(routed) = probe(doors, &decoded, query, request.method()) {
+    if let Some(routed) = probe(doors, &decoded, query, request) {
         return routed;
     }
     if offer == Offer::Probes {
@@ -96,7 +96,8 @@ fn pick(doors: &Arc<Doors>, offer: Offer, request: &mut Request) -> Routed {
 }
 
 /// What is on the listeners for metrics too.
-fn probe(doors: &Arc<Doors>, path: &[u8], query: &str, method: &Method) -> Option<Routed> {
+fn probe(doors: &Arc<Doors>, path: &[u8], query: &str, request: &Request) -> Option<Routed> {
+    let method = request.method();
     let get_only = |answer: &dyn Fn() -> Routed| {
         if method == Method::GET {
             return answer();
@@ -104,6 +105,15 @@ fn probe(doors: &Arc<Doors>, path: &[u8], query: &str, method: &Method) -> Optio
         Routed::Now(answer::method_not_allowed(Some("GET")))
     };
     Some(match path {
+        b"/metrics" if doors.settings.metrics_auth => {
+            let (doors, credentials) = (Arc::clone(doors), Credentials::of(request));
+            Routed::later(async move {
+                match credentials.admit_root_or_token(&doors).await {
+                    Ok(()) => scrape::metrics(&doors),
+                    Err(error) => unauthorized(&error),
+                }
+            })
+        }
         b"/metrics" => Routed::Now(scrape::metrics(doors)),
         b"/version" => get_only(&|| Routed::Now(probes::version())),
         b"/health" => get_only(&|| probes::health(doors, query)),
@@ -140,7 +150,7 @@ fn door(doors: &Arc<Doors>, path: &[u8], query: &str, request: &mut Request) -> 
         return v2::members::answer(doors, rest, request);
     }
     if path.starts_with(b"/v2/auth/") {
-        return Routed::Now(v2::auth::answer(doors, path, request.method()));
+        return v2::auth::answer(doors, path, request);
     }
     let get_only = |get: fn(&Doors) -> Answer| {
         if request.method() == Method::GET {

@@ -25,6 +25,7 @@ pub use super::accept::Tls;
 use super::{
     Doors,
     accept::{Origin, accept},
+    auth::certificate::{Client, CommonName},
     grpc::{self, GrpcDoor},
     here::Here,
     opening::{self, Opened, Protocol},
@@ -202,7 +203,14 @@ pub(super) fn connections(
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
     let drained = Arc::clone(doors);
     let Manner { offer, idle_timeout, tls } = manner.clone();
+    let by_certificate = doors.settings.client_cert_auth;
     let http = HttpService::build()
+        .on_connect_ext(move |io: &ClientStream<Opened<Wire>>, data| {
+            if by_certificate && let Some(name) = CommonName::of_connection(io.get_ref().get_ref())
+            {
+                data.insert(name);
+            }
+        })
         .keep_alive(idle_timeout)
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(CLOSE_TIMEOUT)
@@ -266,7 +274,12 @@ where
     };
     // How it ended concerns only the client.
     match opening {
-        Ok(Ok((Protocol::Http2, io))) => grpc::server::serve(io, peer, grpc).await,
+        Ok(Ok((Protocol::Http2, io))) => {
+            let by_certificate = grpc.takes_certificates();
+            let certificate = by_certificate.then(|| CommonName::of_connection(io.get_ref()));
+            let certificate = certificate.flatten();
+            grpc::server::serve(io, Client { address: peer, certificate }, grpc).await;
+        }
         Ok(Ok((Protocol::Http1, _))) if !grpc.offers_http() => {} // as etcd does, without a word
         Ok(Ok((Protocol::Http1, io))) => _ = http.call((ClientStream::new(io), peer)).await,
         Ok(Err(_)) | Err(_) => {} // it said nothing

@@ -25,6 +25,11 @@ impl<S> ClientStream<S> {
     pub fn new(io: S) -> ClientStream<S> {
         ClientStream { io, framing: Framing::default(), escaped: Bytes::new() }
     }
+
+    /// The connection below.
+    pub fn get_ref(&self) -> &S {
+        &self.io
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {

@@ -46,6 +46,8 @@ pub fn to_endpoint(headers: &server::HeaderMap, from: Option<IpAddr>) -> HeaderM
             sent.append(name, value);
         }
     }
+    // Says to members that the certificate of the connection is not that of whoever asks.
+    sent.append(client::VIA, HeaderValue::from_static("1.1 callboard"));
     let mut forwarded = values("x-forwarded-for");
     forwarded.extend(from.map(|ip| ip.to_string()));
     if let Ok(value) = HeaderValue::from_str(&forwarded.join(", "))
@@ -108,6 +110,7 @@ mod tests {
             shown,
             [
                 "content-type=text/plain",
+                "via=1.1 callboard",
                 "x-forwarded-for=10.0.0.9, 127.0.0.1",
                 "x-many=a",
                 "x-many=b"

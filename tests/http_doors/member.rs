@@ -193,6 +193,8 @@ impl Member {
                 cors: urls("*"),
                 enable_v2: true,
                 enable_gateway: true,
+                client_cert_auth: false,
+                metrics_auth: false,
                 max_txn_ops: 128,
                 quota_backend_bytes: None,
                 http2: Http2Settings::default(),

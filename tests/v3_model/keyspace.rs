@@ -50,7 +50,7 @@ fn shown_answer(answer: V3Answer) -> Answer {
             Answer::Delete(0, count, prev.iter().map(shown).collect())
         }
         V3Answer::Txn(answer) => shown_txn(answer),
-        V3Answer::Done => Answer::Done,
+        V3Answer::Done | V3Answer::V2Auth(_) => Answer::Done,
     }
 }
 

@@ -144,6 +144,10 @@ impl Store {
                 let started = Pace::now();
                 let before = self.published.state.swap(Arc::new(self.role.state().clone()));
                 self.published.revision.send_replace(self.role.state().revision);
+                let stamp = self.role.state().auth().stamp();
+                if before.auth().stamp() != stamp {
+                    self.published.rights.send_replace(stamp); // seldom: streams wake up for it
+                }
                 let took = Pace::now().saturating_duration_since(started);
                 self.pace.metrics.backend_commit_seconds.observe(took.as_secs_f64());
                 self.pace.count(&before, self.role.state());

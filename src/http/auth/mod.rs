@@ -27,6 +27,7 @@ use crate::{
     types::{Index, UnixNanos},
 };
 
+pub mod certificate;
 pub mod jwt;
 mod remembered;
 mod throttle;

@@ -5,7 +5,7 @@
 //! what a refusal looks like, [`streaming`] an RPC with many answers. What the RPCs do is in
 //! [`crate::http::v3`], and is known here by its table of methods alone.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix_http::{
     Payload, Request, StatusCode,
@@ -18,6 +18,7 @@ use self::codec::Json;
 use super::{
     Doors,
     answer::{self, Answer},
+    auth::certificate::CommonName,
     body::{self, BodyError},
     grpc::{figures::CountedCall, metadata, methods::Method},
     service::Routed,
@@ -77,7 +78,7 @@ pub fn answer(doors: &Arc<Doors>, path: &[u8], request: &mut Request) -> Routed 
     if request.method() != actix_http::Method::POST {
         return Routed::Now(answer::method_not_allowed(Some("POST")));
     }
-    let caller = caller(request.head().headers(), request.peer_addr());
+    let caller = caller(request);
     let timeout = match timeout(request.head().headers()) {
         Ok(timeout) => timeout,
         Err(error) => return Routed::Now(error::answer(&error)),
@@ -169,18 +170,21 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, RpcError> {
 }
 
 /// Who calls. A header `Grpc-Metadata-NAME` is gRPC's metadata NAME.
-pub fn caller(headers: &HeaderMap, remote: Option<SocketAddr>) -> Caller {
+pub fn caller(request: &Request) -> Caller {
+    let headers = request.head().headers();
     let metadata = |name: &str| headers.get(name).map(header::HeaderValue::as_bytes);
     let token = metadata("grpc-metadata-token").or_else(|| metadata("authorization"));
     Caller {
         token: token.map(bare_token),
         has_leader: metadata("grpc-metadata-hasleader") == Some(b"true"),
-        remote,
+        remote: request.peer_addr(),
+        certificate: CommonName::of_request(request),
+        shown: None,
     }
 }
 
 /// A token as it is, or as a bearer token.
-fn bare_token(value: &[u8]) -> String {
+pub(in crate::http) fn bare_token(value: &[u8]) -> String {
     const SCHEME: &[u8] = b"bearer ";
     let has_scheme = value.get(..SCHEME.len()).is_some_and(|s| s.eq_ignore_ascii_case(SCHEME));
     let token = if has_scheme { &value[SCHEME.len()..] } else { value };

@@ -4,14 +4,13 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
 };
 
 use actix_http::{
-    BoxedPayloadStream, Payload, Request as Http1Request,
+    BoxedPayloadStream, HttpMessage as _, Payload, Request as Http1Request,
     body::{BodySize, MessageBody as _},
     error::PayloadError,
     header as http1,
@@ -32,6 +31,7 @@ use crate::{
     clock::wall_clock,
     http::{
         answer::{self, Answer},
+        auth::certificate::Client,
         framing,
     },
 };
@@ -43,13 +43,13 @@ const OF_CONNECTIONS: [&str; 6] =
 /// Answers a request that is not gRPC.
 pub async fn answer(
     door: Rc<GrpcDoor>,
-    remote: Option<SocketAddr>,
+    from: Client,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let answer = match http1_request(&head, body, remote) {
+    let answer = match http1_request(&head, body, from) {
         None => answer::error_text(actix_http::StatusCode::BAD_REQUEST, "400 Bad Request\n"),
         Some(request) => {
             drop(head);
@@ -70,11 +70,7 @@ pub async fn answer(
 }
 
 /// The same request, as HTTP/1.1's handlers take it; none if it has no target.
-fn http1_request(
-    head: &Parts,
-    body: RecvStream,
-    remote: Option<SocketAddr>,
-) -> Option<Http1Request> {
+fn http1_request(head: &Parts, body: RecvStream, from: Client) -> Option<Http1Request> {
     let target = framing::escape(head.uri.path_and_query()?.as_str().as_bytes());
     let payload = if body.is_end_stream() {
         Payload::None
@@ -82,11 +78,14 @@ fn http1_request(
         Payload::Stream { payload: Box::pin(Body(body)) as BoxedPayloadStream }
     };
     let mut request = Http1Request::with_payload(payload);
+    if let Some(certificate) = from.certificate {
+        request.extensions_mut().insert(certificate);
+    }
     let out = request.head_mut();
     out.method = actix_http::Method::from_bytes(head.method.as_str().as_bytes()).ok()?;
     out.uri = actix_http::Uri::try_from(&*target).ok()?;
     out.version = actix_http::Version::HTTP_2;
-    out.peer_addr = remote;
+    out.peer_addr = from.address;
     for (name, value) in &head.headers {
         if let (false, Ok(name), Ok(value)) = (
             OF_CONNECTIONS.contains(&name.as_str()),

@@ -3,7 +3,6 @@
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -26,7 +25,10 @@ use super::{
     reply::{Gone, Reply},
     streaming,
 };
-use crate::http::v3::error::{Code, NO_LEADER, RpcError};
+use crate::http::{
+    auth::certificate::Client,
+    v3::error::{Code, NO_LEADER, RpcError},
+};
 
 /// The client's time is over.
 pub(super) const DEADLINE_EXCEEDED: RpcError =
@@ -35,7 +37,7 @@ pub(super) const DEADLINE_EXCEEDED: RpcError =
 /// Answers a request that means gRPC.
 pub async fn answer(
     door: Rc<GrpcDoor>,
-    remote: Option<SocketAddr>,
+    from: Client,
     client: Arc<ClientFigures>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
@@ -43,7 +45,7 @@ pub async fn answer(
     let (head, body) = request.into_parts();
     let mut reply = Reply::new(respond);
     // A client that is gone need not know how it ends.
-    let metadata = match Metadata::read(&head, remote) {
+    let metadata = match Metadata::read(&head, from) {
         Ok(metadata) => metadata,
         Err(no_call) => {
             _ = reply.refuse_call(&no_call);

@@ -1,13 +1,16 @@
 //! What a request says beside its message: who calls, until when an answer is of use, and how messages
 //! are compressed.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 
-use crate::http::v3::{
-    Caller,
-    error::{Code, RpcError},
+use crate::http::{
+    auth::certificate::{Client, PASSED_ON},
+    v3::{
+        Caller,
+        error::{Code, RpcError},
+    },
 };
 
 /// What the headers of a call say.
@@ -54,7 +57,7 @@ pub fn client_version(headers: &HeaderMap) -> &str {
 
 impl Metadata {
     /// Reads the head of a request that means gRPC.
-    pub fn read(head: &Parts, remote: Option<SocketAddr>) -> Result<Metadata, NoCall> {
+    pub fn read(head: &Parts, from: Client) -> Result<Metadata, NoCall> {
         let headers = &head.headers;
         let content_type = text(headers, "content-type");
         if !is_protobuf(content_type) {
@@ -92,11 +95,15 @@ impl Metadata {
                 });
             }
         };
+        let passed_on = PASSED_ON.iter().any(|name| headers.contains_key(*name));
+        let certificate = from.certificate.filter(|_| !passed_on);
         let token = headers.get("token").or_else(|| headers.get(header::AUTHORIZATION));
         let caller = Caller {
             token: token.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             has_leader: text(headers, "hasleader") == "true",
-            remote,
+            remote: from.address,
+            certificate,
+            shown: None,
         };
         Ok(Metadata { caller, timeout, encoding })
     }
@@ -185,7 +192,7 @@ mod tests {
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            Metadata::read(&request.body(()).expect("well put").into_parts().0, None)
+            Metadata::read(&request.body(()).expect("well put").into_parts().0, Client::default())
         };
         let grpc = ("content-type", "application/grpc");
         let good = read("POST", &[grpc, ("token", "t"), ("hasleader", "true")]).expect("good");

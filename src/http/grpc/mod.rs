@@ -57,6 +57,11 @@ impl GrpcDoor {
         Ok(GrpcDoor { doors, services, http, offer, message_bytes_max })
     }
 
+    /// Whether a client's certificate says who it is.
+    pub fn takes_certificates(&self) -> bool {
+        self.doors.settings.client_cert_auth
+    }
+
     /// Ends when the member shuts down.
     pub async fn drained(&self) {
         self.doors.drain.given().await;

@@ -3,9 +3,7 @@
 //! All tasks of a connection live on its thread. What they send in one turn is written together, by the
 //! task of the connection, which is woken once and runs behind them.
 
-use std::{
-    future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration,
-};
+use std::{future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
@@ -17,6 +15,7 @@ use super::{
     keepalive::{Keepalive, OpenCall, Signs, Watched},
     metadata,
 };
+use crate::http::auth::certificate::Client;
 
 /// How long a client may take to send its settings.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,7 +36,7 @@ const PIECES_BYTES: usize = 4 * 1024 * 1024;
 const HASTY_RESETS_MAX: usize = 100;
 
 /// Serves a connection to its end.
-pub async fn serve<S>(io: S, remote: Option<SocketAddr>, door: Rc<GrpcDoor>)
+pub async fn serve<S>(io: S, from: Client, door: Rc<GrpcDoor>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -50,7 +49,7 @@ where
         () = door.drained() => return,
     };
     let Ok(Ok(connection)) = handshake else { return }; // it did not mean it
-    take(connection, remote, door, signs).await;
+    take(connection, from, door, signs).await;
 }
 
 fn builder(door: &GrpcDoor) -> Builder {
@@ -70,7 +69,7 @@ fn builder(door: &GrpcDoor) -> Builder {
 /// Takes requests until the client hangs up or, once the member drains, all that were taken are answered.
 async fn take<S>(
     mut connection: Connection<S, Bytes>,
-    remote: Option<SocketAddr>,
+    from: Client,
     door: Rc<GrpcDoor>,
     signs: Rc<Signs>,
 ) where
@@ -103,13 +102,13 @@ async fn take<S>(
                 Some(known) if known.is(version) => Arc::clone(known),
                 _ => Arc::clone(client.insert(door.doors.grpc.client(version))),
             };
-            let answering = call::answer(door, remote, client, request, respond);
+            let answering = call::answer(door, from.clone(), client, request, respond);
             actix::spawn(async move {
                 let _open = open;
                 answering.await;
             });
         } else {
-            let answering = bridge::answer(door, remote, request, respond);
+            let answering = bridge::answer(door, from.clone(), request, respond);
             actix::spawn(async move {
                 let _open = open;
                 answering.await;

@@ -21,7 +21,10 @@ use crate::http::{
     json,
     v3::{
         Answers,
-        error::{COMPACTED, Code, RpcError, STOPPED},
+        error::{
+            AUTH_OLD_REVISION, COMPACTED, Code, INVALID_AUTH_TOKEN, PERMISSION_DENIED, RpcError,
+            STOPPED, USER_EMPTY,
+        },
         pb::{
             KeyValue,
             etcdserverpb::{
@@ -133,9 +136,10 @@ async fn next(answers: &mut Answers<WatchResponse>) -> Result<WatchResponse, Rpc
         return Err(COMPACTED);
     }
     // A refusal comes as text: "rpc error: code = PermissionDenied desc = …".
-    let denied = answer.cancel_reason.contains("code = PermissionDenied");
-    let code = if denied { Code::PermissionDenied } else { Code::Unknown };
-    Err(RpcError::with_text(code, answer.cancel_reason))
+    let reason = answer.cancel_reason;
+    let known = [PERMISSION_DENIED, USER_EMPTY, INVALID_AUTH_TOKEN, AUTH_OLD_REVISION];
+    let known = known.into_iter().find(|error| reason.ends_with(&*error.message));
+    Err(known.unwrap_or_else(|| RpcError::with_text(Code::Unknown, reason)))
 }
 
 async fn next_events(answers: &mut Answers<WatchResponse>) -> Result<Vec<Change>, RpcError> {

@@ -14,12 +14,14 @@ use self::{conditions::Conditions, params::Params};
 use super::{
     Doors,
     answer::{self, Answer},
+    auth::PasswordError,
     body::{self, BodyError},
     gateway,
     service::Routed,
+    v2::access::basic,
     v3::{
         Caller, Services,
-        error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError},
+        error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError, USER_EMPTY},
     },
 };
 use crate::metrics::Door;
@@ -68,6 +70,8 @@ impl From<RpcError> for Refused {
             StatusCode::PAYLOAD_TOO_LARGE
         } else if error == NO_SPACE {
             StatusCode::INSUFFICIENT_STORAGE
+        } else if error == USER_EMPTY {
+            StatusCode::UNAUTHORIZED // etcd's gateway calls it a bad request
         } else {
             gateway::error::status(error.code)
         };
@@ -122,8 +126,10 @@ pub fn answer(doors: &Arc<Doors>, path: &[u8], query: &str, request: &mut Reques
     let declared = body::declared_len(request.head());
     let payload = request.take_payload();
     let metrics = Arc::clone(doors);
+    let password = request.head().headers().get(header::AUTHORIZATION);
+    let password = password.and_then(|value| basic(value.as_bytes()));
     Routed::later(async move {
-        let (answer, door) = match asked.run(verb, payload, declared).await {
+        let (answer, door) = match asked.run(password, verb, payload, declared).await {
             Ok(answer) => (answer, door),
             Err(refused) => (refused.answer(), Door::Refused),
         };
@@ -148,7 +154,7 @@ fn ask(doors: &Arc<Doors>, path: &[u8], query: &str, request: &Request) -> Resul
     Ok(Asked {
         doors: Arc::clone(doors),
         services: Services::new(Arc::clone(doors)),
-        caller: gateway::caller(headers, request.peer_addr()),
+        caller: gateway::caller(request),
         key,
         params,
         conditions: Conditions::parse(headers)?,
@@ -159,11 +165,18 @@ fn ask(doors: &Arc<Doors>, path: &[u8], query: &str, request: &Request) -> Resul
 
 impl Asked {
     async fn run(
-        self,
+        mut self,
+        password: Option<(String, String)>,
         verb: Verb,
         payload: Payload,
         declared: Option<u64>,
     ) -> Result<Answer, Refused> {
+        if let Some((user, password)) = password
+            && let Err(refused) = self.identify(&user, &password).await
+        {
+            body::discard(payload, declared).await;
+            return Err(refused);
+        }
         if verb == Verb::Put {
             let limit = self.doors.settings.max_request_bytes;
             let value = body::read(payload, declared, limit).await?;
@@ -177,6 +190,26 @@ impl Asked {
             _ if self.wants_events => self.events().await,
             _ if self.params.prefix => self.list().await,
             _ => self.get().await,
+        }
+    }
+
+    /// Looks at a name and a password, which this door takes in place of a token.
+    async fn identify(&mut self, user: &str, password: &str) -> Result<(), Refused> {
+        let published = &self.doors.published;
+        if !published.state.load().auth().enabled() {
+            return Ok(());
+        }
+        let remote = self.caller.remote.map(|remote| remote.ip());
+        match self.doors.gate.check_again(published, remote, user, password).await {
+            Ok(identity) => {
+                self.caller.shown = Some(identity);
+                Ok(())
+            }
+            // One text for both: it must not tell which users there are.
+            Err(PasswordError::Wrong | PasswordError::NoPassword) => {
+                Err(Refused::new(StatusCode::UNAUTHORIZED, PasswordError::Wrong.to_string()))
+            }
+            Err(error) => Err(RpcError::from(error).into()),
         }
     }
 
@@ -234,6 +267,7 @@ mod tests {
             (COMPACTED, 410),
             (REQUEST_TOO_LARGE, 413),
             (NO_SPACE, 507),
+            (USER_EMPTY, 401),
             (RpcError::new(Code::Unavailable, "x"), 503),
             (RpcError::new(Code::PermissionDenied, "x"), 403),
         ] {

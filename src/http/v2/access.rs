@@ -1,5 +1,5 @@
 //! Who may do what over v2: the same users and roles as over v3, with a name and password in each
-//! request. Who sends none is of the role `guest`, if there is one.
+//! request, or a certificate. Who shows neither is of the role `guest`, if there is one.
 //!
 //! v2's pattern `/a/*` is the range of keys that begin with `/a/`. Rights follow what is returned and
 //! touched: a listing needs all below the directory, a comparison needs reading, and who may not read
@@ -16,21 +16,24 @@ use bytes::Bytes;
 
 use super::error::V2Error;
 use crate::{
-    command::KeyRange,
+    command::{Caller, KeyRange},
     http::{
         Doors,
-        auth::{Identity, PasswordError},
+        auth::{Identity, PasswordError, certificate::CommonName},
+        gateway::bare_token,
     },
-    storage::mvcc::{State, auth::Rights},
+    published::Published,
+    storage::mvcc::{
+        State,
+        auth::{GUEST, Rights},
+    },
 };
-
-/// The role of those who do not say who they are.
-pub const GUEST: &str = "guest";
 
 /// What a request says about who sends it.
 pub struct Credentials {
     authorization: Option<HeaderValue>,
     remote: Option<IpAddr>,
+    certificate: Option<CommonName>,
 }
 
 /// What a request is about to do.
@@ -46,6 +49,13 @@ pub struct Needs {
     pub below: bool,
 }
 
+/// What a client may show to say who it is.
+#[derive(Clone, Copy)]
+enum Shown {
+    Password,
+    PasswordOrToken,
+}
+
 /// A request that was let pass, and may be asked again when users or roles have changed.
 #[derive(Clone, Debug)]
 pub struct Pass {
@@ -59,14 +69,31 @@ impl Credentials {
         Credentials {
             authorization: request.head().headers().get(header::AUTHORIZATION).cloned(),
             remote: request.peer_addr().map(|peer| peer.ip()),
+            certificate: CommonName::of_request(request),
         }
     }
 
-    /// Who it is; none for a guest.
-    async fn identity(&self, doors: &Doors) -> Result<Option<Identity>, V2Error> {
-        let Some(value) = &self.authorization else { return Ok(None) };
-        let (user, password) = basic(value.as_bytes()).ok_or(V2Error::Unauthorized)?;
+    /// Who it is; none for a guest. What it says itself goes before its certificate.
+    async fn identity(&self, doors: &Doors, shown: Shown) -> Result<Option<Identity>, V2Error> {
+        let Some(value) = &self.authorization else {
+            return Ok(self.certificate.as_ref().and_then(|name| {
+                let state = doors.published.state.load();
+                let auth = state.auth();
+                let (user, auth_revision) = (name.0.to_string(), auth.revision());
+                let is_there = auth.users().contains_key(&user);
+                is_there.then_some(Identity { user, auth_revision, pinned: false })
+            }));
+        };
         let (published, remote) = (&doors.published, self.remote);
+        let Some((user, password)) = basic(value.as_bytes()) else {
+            let identity = match shown {
+                Shown::Password => None,
+                Shown::PasswordOrToken => {
+                    doors.gate.identify(published, &bare_token(value.as_bytes()))
+                }
+            };
+            return identity.map(Some).ok_or(V2Error::Unauthorized);
+        };
         match doors.gate.check_again(published, remote, &user, &password).await {
             Ok(identity) => Ok(Some(identity)),
             Err(PasswordError::Wrong | PasswordError::NoPassword) => Err(V2Error::Unauthorized),
@@ -80,21 +107,30 @@ impl Credentials {
         if !doors.published.state.load().auth().enabled() {
             return Ok(Pass { who: None, needs });
         }
-        let pass = Pass { who: self.identity(doors).await?, needs };
+        let pass = Pass { who: self.identity(doors, Shown::Password).await?, needs };
         let state = doors.published.state.load();
         if pass.holds(&state) { Ok(pass) } else { Err(V2Error::Unauthorized) }
     }
 
-    /// Lets a request of someone who may do everything pass, or not.
-    pub async fn admit_root(&self, doors: &Doors) -> Result<(), V2Error> {
+    /// Lets a request of someone who may do everything pass, or not; tells who it is, for the log.
+    pub async fn admit_root(&self, doors: &Doors) -> Result<Option<Caller>, V2Error> {
+        self.admit_root_by(doors, Shown::Password).await
+    }
+
+    /// The same where etcd's v2 has no say: a token is as good as a password.
+    pub async fn admit_root_or_token(&self, doors: &Doors) -> Result<(), V2Error> {
+        self.admit_root_by(doors, Shown::PasswordOrToken).await.map(drop)
+    }
+
+    async fn admit_root_by(&self, doors: &Doors, shown: Shown) -> Result<Option<Caller>, V2Error> {
         if !doors.published.state.load().auth().enabled() {
-            return Ok(());
+            return Ok(None);
         }
-        let identity = self.identity(doors).await?.ok_or(V2Error::Unauthorized)?;
+        let identity = self.identity(doors, shown).await?.ok_or(V2Error::Unauthorized)?;
         let state = doors.published.state.load();
         let rights = state.auth().rights_of(&identity.user, identity.auth_revision);
         if rights.is_some_and(|rights| rights.is_root()) {
-            Ok(())
+            Ok(Some(Caller { user: identity.user, auth_revision: state.auth().revision() }))
         } else {
             Err(V2Error::Unauthorized)
         }
@@ -105,6 +141,16 @@ impl Pass {
     /// Whether it would be let pass now.
     pub fn holds(&self, state: &State) -> bool {
         self.judge(state, |rights| self.needs.met_by(state, rights))
+    }
+
+    /// Ends when it would not be let pass any more.
+    pub async fn revoked(&self, published: &Published) {
+        let mut changes = published.rights.subscribe();
+        while self.holds(&published.state.load()) {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await; // nothing changes after the end
+            }
+        }
     }
 
     /// Whether it may be told what is there, too.
@@ -156,7 +202,7 @@ fn is_listing(state: &State, path: &[u8], below: &KeyRange) -> bool {
 }
 
 /// Name and password of `Basic …`.
-fn basic(value: &[u8]) -> Option<(String, String)> {
+pub(in crate::http) fn basic(value: &[u8]) -> Option<(String, String)> {
     const SCHEME: &[u8] = b"basic ";
     let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
     if !scheme.eq_ignore_ascii_case(SCHEME) {

@@ -53,7 +53,7 @@ pub fn answer(doors: &Arc<Doors>, rest: &[u8], request: &mut Request) -> Routed 
         return Routed::later(async move {
             body::discard(payload, declared).await;
             if let Err(error) = credentials.admit_root(&doors).await {
-                return named(&doors, unauthorized(&error));
+                return unauthorized(&error);
             }
             named(&doors, change(&doors, MemberChange::Remove { id: of }).await)
         });
@@ -62,7 +62,7 @@ pub fn answer(doors: &Arc<Doors>, rest: &[u8], request: &mut Request) -> Routed 
     Routed::later(async move {
         if let Err(error) = credentials.admit_root(&doors).await {
             body::discard(payload, declared).await;
-            return named(&doors, unauthorized(&error));
+            return unauthorized(&error);
         }
         if let Err(refusal) = checked {
             body::discard(payload, declared).await;

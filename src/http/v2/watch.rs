@@ -51,7 +51,7 @@ pub struct Asked {
     pub wait_index: u64,
     /// Event after event instead of one.
     pub stream: bool,
-    /// Whether its client may see it: asked again before each event.
+    /// Whether its client may see it: asked again before each event, and when rights change.
     pub pass: Pass,
 }
 
@@ -77,6 +77,7 @@ pub async fn watch(doors: &Arc<Doors>, asked: Asked) -> Result<Answer, V2Error> 
             seen: (Revision(0), 0),
             ahead: VecDeque::new(),
             live: None,
+            rights: doors.published.rights.subscribe(),
             pass: asked.pass,
         };
         streaming.catch_up().await?; // refusals are told before the head leaves
@@ -135,6 +136,7 @@ async fn park(
                 let event = event.ok().filter(|_| pass.holds(&doors.published.state.load()));
                 event.map(|event| event::shared(&event))
             }
+            () = pass.revoked(&doors.published) => None,
             () = doors.drain.given() => None,
         }
     }))))
@@ -240,6 +242,8 @@ struct Streaming {
     ahead: VecDeque<Arc<SharedEvent>>,
     /// Events as they happen; none while catching up.
     live: Option<Live>,
+    /// Whether they have changed, and the pass must be looked at again.
+    rights: tokio::sync::watch::Receiver<u64>,
     pass: Pass,
 }
 
@@ -306,6 +310,10 @@ impl Streaming {
             let event = tokio::select! {
                 biased;
                 event = live.events.recv() => event,
+                Ok(()) = self.rights.changed() => {
+                    self.pass.holds(&self.doors.published.state.load()).then_some(())?;
+                    continue;
+                }
                 () = self.doors.drain.given() => return None,
             };
             if let Some(event) = event {

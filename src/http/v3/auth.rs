@@ -3,6 +3,7 @@
 
 mod admit;
 
+pub(in crate::http::v3) use self::admit::Needs;
 use super::{
     Caller, Services,
     error::{self, RpcError},

@@ -60,7 +60,7 @@ impl Services {
         if before.is_some_and(|own| own.value() != value.as_ref()) {
             self.write_as_leader(caller, &place, value, lease).await?;
         }
-        let turn = self.wait_for_turn(&name, &place).await.map_err(unknown)?;
+        let turn = self.wait_for_turn(caller, &name, &place).await.map_err(unknown)?;
         waiting.over();
         let header = self.header(turn.ok_or(NOT_LEADER)?);
         let leader = LeaderKey { name, key, rev: created.0 as i64, lease: lease.0 };
@@ -120,6 +120,7 @@ impl Services {
             watcher,
             auth_revision,
             changes: self.doors.published.revision.subscribe(),
+            rights: self.doors.published.rights.subscribe(),
             view: View { keys, leader: None, seen: None, news: VecDeque::new() },
             is_over: false,
         };
@@ -166,6 +167,7 @@ struct Observer {
     /// As of when it may.
     auth_revision: u64,
     changes: watch::Receiver<Revision>,
+    rights: watch::Receiver<u64>,
     view: View,
     is_over: bool,
 }
@@ -177,19 +179,23 @@ impl Observer {
         }
         loop {
             self.changes.mark_unchanged();
+            self.rights.mark_unchanged();
+            let auth_revision = self.services.auth_revision();
+            if self.auth_revision != auth_revision {
+                let still = self.services.still_may_watch(self.watcher.as_ref(), &self.view.keys);
+                still.map_err(unknown)?;
+                self.auth_revision = auth_revision;
+            }
             self.view.look(&self.services.doors.published.state.load_full());
             if let Some((revision, leader)) = self.view.news.pop_front() {
-                let auth_revision = self.services.auth_revision();
-                if self.auth_revision != auth_revision {
-                    let still =
-                        self.services.still_may_watch(self.watcher.as_ref(), &self.view.keys);
-                    still.map_err(unknown)?;
-                    self.auth_revision = auth_revision;
-                }
                 let kv = Some(KeyValue::Stored(leader));
                 return Ok(LeaderResponse { header: self.services.header(revision), kv });
             }
-            self.changes.changed().await.map_err(|_| CLOSED_EARLY)?;
+            let changed = tokio::select! {
+                changed = self.changes.changed() => changed,
+                changed = self.rights.changed() => changed,
+            };
+            changed.map_err(|_| CLOSED_EARLY)?;
         }
     }
 }

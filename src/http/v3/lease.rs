@@ -24,6 +24,7 @@ use crate::{
     },
     clock::wall_clock,
     command::{KeyRange, V3Op, V3Range},
+    http::auth::Identity,
     types::LeaseId,
     wire::{LeaseQuestion, LeaseStanding},
 };
@@ -128,8 +129,11 @@ impl Services {
         caller: &Caller,
         requests: Requests<LeaseKeepAliveRequest>,
     ) -> Result<Answers<LeaseKeepAliveResponse>, RpcError> {
+        let rights = self.auth_revision();
         self.admit_user(caller)?;
         let answering = KeepAlive {
+            user: self.watcher(caller),
+            rights,
             services: self.clone(),
             requests: Some(requests),
             answers: VecDeque::new(),
@@ -186,6 +190,10 @@ fn random_id() -> i64 {
 /// A stream that keeps leases alive.
 struct KeepAlive {
     services: Services,
+    /// Who it is; none if nobody had to say.
+    user: Option<Identity>,
+    /// As of when it is someone.
+    rights: u64,
     /// None when nothing follows but the answers that are there already.
     requests: Option<Requests<LeaseKeepAliveRequest>>,
     answers: VecDeque<Result<LeaseKeepAliveResponse, RpcError>>,
@@ -222,10 +230,20 @@ impl KeepAlive {
         self.answers.pop_front()
     }
 
+    /// Asks the leader, for one who is still someone.
+    async fn ask(&mut self, questions: Vec<LeaseQuestion>) -> Result<Vec<LeaseStanding>, RpcError> {
+        let rights = self.services.auth_revision();
+        if self.rights != rights {
+            self.services.still_is_someone(self.user.as_ref())?;
+            self.rights = rights;
+        }
+        self.services.ask_leader(questions).await
+    }
+
     async fn keep_alive(&mut self, asked: Vec<i64>) {
         let header = self.services.header_now();
         let questions = asked.iter().map(|&id| LeaseQuestion::Renew(LeaseId(id))).collect();
-        match self.services.ask_leader(questions).await {
+        match self.ask(questions).await {
             Ok(standings) => {
                 let answers = asked.iter().zip(standings).map(|(&id, standing)| {
                     let ttl = match standing {

@@ -40,7 +40,7 @@ impl Services {
         }
         let place = Place { key: key.clone(), created };
         let waiting = Waiting::new(self, caller, place.clone());
-        let turn = self.wait_for_turn(&name, &place).await.map_err(unknown)?;
+        let turn = self.wait_for_turn(caller, &name, &place).await.map_err(unknown)?;
         waiting.over();
         let revision = turn.ok_or(SESSION_EXPIRED)?;
         Ok(LockResponse { header: self.header(revision), key })

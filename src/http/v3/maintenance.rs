@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     Answers, Caller, Services,
+    auth::Needs,
     error::{self, RpcError},
     pb::etcdserverpb::{
         AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
@@ -165,6 +166,7 @@ impl Services {
         /// Each has a thread, and keeps a state alive.
         static STREAMS: Semaphore = Semaphore::const_new(8);
         self.admit_root(caller)?;
+        let begun = self.begun(caller, Needs::Root);
         let permit = STREAMS.try_acquire().map_err(|_| error::TOO_MANY_REQUESTS)?;
         let state = self.doors.published.state.load_full();
         let identity = &self.doors.published.identity;
@@ -176,13 +178,16 @@ impl Services {
             export(&meta, &state, &pieces);
             drop(permit);
         });
-        Ok(Box::pin(stream::unfold(Some((fetched, 0)), move |fetching| async move {
-            let (mut fetched, sent) = fetching?;
+        Ok(Box::pin(stream::unfold(Some((begun, fetched, 0)), move |fetching| async move {
+            let (begun, mut fetched, sent) = fetching?;
+            if let Err(error) = begun.may_go_on() {
+                return Some((Err(error), None));
+            }
             let (blob, remaining, more) = match fetched.recv().await {
                 Some(Piece::Data(blob)) => {
                     let sent = sent + blob.len() as u64;
                     let remaining = expected.saturating_sub(sent).max(1);
-                    (blob, remaining, Some((fetched, sent)))
+                    (blob, remaining, Some((begun, fetched, sent)))
                 }
                 Some(Piece::Sum(sum)) => (Bytes::copy_from_slice(&sum), 0, None),
                 None => return Some((Err(error::STOPPED), None)),

@@ -7,7 +7,10 @@ use std::{fmt, net::SocketAddr, pin::Pin, sync::Arc};
 use futures_util::Stream;
 
 use self::{error::RpcError, pb::etcdserverpb::ResponseHeader};
-use super::Doors;
+use super::{
+    Doors,
+    auth::{Identity, certificate::CommonName},
+};
 use crate::types::Revision;
 
 #[allow(
@@ -66,6 +69,10 @@ pub struct Caller {
     pub has_leader: bool,
     /// From where.
     pub remote: Option<SocketAddr>,
+    /// Who it is by its certificate: of no weight beside a token.
+    pub certificate: Option<CommonName>,
+    /// Who it is by a password that the door has looked at.
+    pub shown: Option<Identity>,
 }
 
 impl fmt::Debug for Caller {
@@ -75,6 +82,8 @@ impl fmt::Debug for Caller {
             .field("has_token", &self.token.is_some())
             .field("has_leader", &self.has_leader)
             .field("remote", &self.remote)
+            .field("certificate", &self.certificate)
+            .field("shown", &self.shown)
             .finish()
     }
 }

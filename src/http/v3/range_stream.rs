@@ -7,7 +7,9 @@ use futures_util::stream;
 use tokio::task;
 
 use super::{
-    Answers, Caller, Services, check, convert,
+    Answers, Caller, Services,
+    auth::Needs,
+    check, convert,
     error::{Code, RpcError},
     long,
     pb::{
@@ -58,15 +60,19 @@ impl Services {
         let header = self.header(state.revision);
         let gap = state.revision.0.saturating_sub(query.revision.max(0) as u64);
         let work = if query.revision <= 0 { 0 } else { gap as usize };
+        let begun = self.begun(caller, Needs::Read(query.keys.clone()));
         let reading = long::look(work, move || Reading::begin(state, &query, header)).await?;
-        Ok(Box::pin(stream::unfold(Some(reading), |reading| async {
-            let mut reading = reading?;
+        Ok(Box::pin(stream::unfold(Some((begun, reading)), |reading| async {
+            let (begun, mut reading) = reading?;
             if reading.sent > 0 {
                 task::yield_now().await; // a fast client must not keep the others waiting
             }
+            if let Err(error) = begun.may_go_on() {
+                return Some((Err(error), None));
+            }
             let (chunk, ended) = reading.next_chunk(CHUNK_BYTES, CHUNK_KEYS);
             let answer = RangeStreamResponse { range_response: Some(chunk) };
-            Some((Ok(answer), (!ended).then_some(reading)))
+            Some((Ok(answer), (!ended).then_some((begun, reading))))
         })))
     }
 }

@@ -109,9 +109,11 @@ impl Services {
     }
 
     /// Waits until no key below `name` is left that was created before this place; gives the revision at
-    /// which that was seen. None if the place itself has gone.
+    /// which that was seen. None if the place itself has gone. Whoever loses the right to look at them waits no
+    /// longer.
     pub(super) async fn wait_for_turn(
         &self,
+        caller: &Caller,
         name: &[u8],
         place: &Place,
     ) -> Result<Option<Revision>, RpcError> {
@@ -122,6 +124,8 @@ impl Services {
             ..first_created(below(name))
         };
         let is_there = |state: &State, key: &[u8]| state.key(key).is_some();
+        let mut rights = self.doors.published.rights.subscribe();
+        let watcher = self.watcher(caller);
         loop {
             let state = self.doors.published.state.load_full();
             if !is_there(&state, &place.key) {
@@ -129,7 +133,11 @@ impl Services {
             }
             let Some(ahead) = first(&state, &before) else { break };
             let ahead = Bytes::copy_from_slice(ahead.key());
-            self.await_change(&[&ahead, &place.key], state.revision).await?;
+            let both = [&ahead, &place.key];
+            tokio::select! {
+                changed = self.await_change(&both, state.revision) => changed?,
+                _ = rights.changed() => self.still_may_watch(watcher.as_ref(), &before.keys)?,
+            }
         }
         // What is published here may lag: the place may have gone as well.
         self.read_index().await?;

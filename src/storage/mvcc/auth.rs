@@ -18,6 +18,10 @@ use crate::{
     storage::v3::AuthError,
 };
 
+mod v2;
+
+pub use v2::{GUEST, V2AuthAnswer, V2AuthError, keys_of_pattern, patterns};
+
 /// The user, and the role, that may do everything.
 pub const ROOT: &str = "root";
 
@@ -76,6 +80,11 @@ impl AuthState {
     /// Counts the changes.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Is another one after every change, and after authentication was switched on or off.
+    pub fn stamp(&self) -> u64 {
+        self.revision << 1 | u64::from(self.enabled)
     }
 
     /// All users, by name.

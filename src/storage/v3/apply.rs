@@ -10,6 +10,7 @@ use crate::{
     command::{AlarmKind, V3Command, V3DeleteRange, V3Op, V3Put},
     storage::mvcc::{
         LeaseChange, State,
+        auth::V2AuthAnswer,
         record::{Action, Attached, Change, KeyHead, KeyRecord, RevisionRecord},
     },
     types::{LeaseId, Revision, Term, UnixNanos},
@@ -33,6 +34,8 @@ pub enum V3Answer {
     DeleteRange(u64, Vec<KeyRecord>),
     /// What its operations gave.
     Txn(TxnAnswer),
+    /// What v2 tells of a change of users and roles.
+    V2Auth(V2AuthAnswer),
     /// Done, and nothing to tell.
     Done,
 }
@@ -117,10 +120,7 @@ impl<'a> Writer<'a> {
                 }
                 V3Answer::Done
             }
-            V3Op::Auth(change) => {
-                auth::change(&mut self.state.auth, change)?;
-                V3Answer::Done
-            }
+            V3Op::Auth(change) => auth::change(&mut self.state.auth, change)?,
         };
         self.commit();
         Ok(answer)

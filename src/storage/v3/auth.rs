@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{AuthError, V3Error};
+use super::{AuthError, V3Answer, V3Error};
 use crate::{
     command::{
         AuthChange, KeyRange, V3Command, V3DeleteRange, V3Op, V3Put, V3Range, V3RequestOp, V3Txn,
@@ -97,16 +97,20 @@ fn demand(allowed: bool) -> Result<(), V3Error> {
 }
 
 /// Changes users and roles.
-pub(super) fn change(auth: &mut Arc<AuthState>, change: &AuthChange) -> Result<(), V3Error> {
+pub(super) fn change(auth: &mut Arc<AuthState>, change: &AuthChange) -> Result<V3Answer, V3Error> {
     // The table of tokens is each member's own; here one is only judged, alike on all members.
     if let AuthChange::Login { user, auth_revision, .. } = change {
         return match auth.rights_of(user, *auth_revision) {
             _ if !auth.enabled() => Err(V3Error::Auth(AuthError::NotEnabled)),
-            Some(_) => Ok(()),
+            Some(_) => Ok(V3Answer::Done),
             None => Err(V3Error::AuthOldRevision),
         };
     }
     let auth = Arc::make_mut(auth);
+    if let AuthChange::V2(change) = change {
+        let refused = |error| V3Error::Auth(AuthError::V2(error));
+        return auth.change_v2(change).map(V3Answer::V2Auth).map_err(refused);
+    }
     let result = match change {
         AuthChange::Enable => auth.enable(),
         AuthChange::Disable => {
@@ -126,7 +130,7 @@ pub(super) fn change(auth: &mut Arc<AuthState>, change: &AuthChange) -> Result<(
             auth.grant_permission(name, permission)
         }
         AuthChange::RoleRevokePermission { name, keys } => auth.revoke_permission(name, keys),
-        AuthChange::Login { .. } => Ok(()), // above
+        AuthChange::Login { .. } | AuthChange::V2(_) => Ok(()), // above
     };
-    result.map_err(V3Error::Auth)
+    result.map(|()| V3Answer::Done).map_err(V3Error::Auth)
 }

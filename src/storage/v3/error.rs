@@ -1,5 +1,7 @@
 //! What a v3 operation is refused for. The door gives each etcd's code and text.
 
+use crate::storage::mvcc::auth::V2AuthError;
+
 /// A refusal. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum V3Error {
@@ -77,4 +79,7 @@ pub enum AuthError {
     /// Removing `root`, its role, or its role from it while authentication is on.
     #[error("invalid auth management")]
     InvalidManagement,
+    /// By v2's rules.
+    #[error(transparent)]
+    V2(V2AuthError),
 }

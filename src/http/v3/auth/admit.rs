@@ -1,5 +1,6 @@
 //! Who may do what: the questions that every RPC asks before anything else. While authentication is off
-//! all may do all; else nobody may do anything without a good token.
+//! all may do all; else nobody may do anything without a good token, or what a door takes in its place: a
+//! certificate, or a password that it has looked at. There is no guest here.
 //!
 //! A change is judged again when it is applied ([`crate::storage::v3`]), a linearizable read after it
 //! has waited, a watch whenever users or roles change: [`Services::auth_revision`].
@@ -30,6 +31,35 @@ struct Standing {
     outdated: bool,
 }
 
+/// One who was let begin something long, and is asked again before each piece of it.
+pub(in crate::http::v3) struct Begun {
+    services: Services,
+    who: Option<Identity>,
+    needs: Needs,
+}
+
+/// What a long answer needs.
+pub(in crate::http::v3) enum Needs {
+    /// To look at these keys.
+    Read(KeyRange),
+    /// To do everything.
+    Root,
+}
+
+impl Begun {
+    /// Whether it may go on, as users and roles are now.
+    pub(in crate::http::v3) fn may_go_on(&self) -> Result<(), RpcError> {
+        match &self.needs {
+            Needs::Read(keys) => self.services.still_may_watch(self.who.as_ref(), keys),
+            Needs::Root => {
+                let rights = self.services.still(self.who.as_ref())?;
+                let may = rights.is_none_or(|rights| rights.is_root());
+                if may { Ok(()) } else { Err(error::PERMISSION_DENIED) }
+            }
+        }
+    }
+}
+
 impl Standing {
     /// For whatever depends on keys: a token that was made for other users and roles must be renewed.
     fn for_keys(self) -> Result<Standing, RpcError> {
@@ -46,10 +76,22 @@ impl Services {
         if !auth.enabled() {
             return Ok(None);
         }
-        let token = caller.token.as_deref().ok_or(error::USER_EMPTY)?;
-        let token = token.strip_prefix("Bearer ").unwrap_or(token);
-        let identity = self.doors.gate.identify(published, token);
-        let identity = identity.ok_or(error::INVALID_AUTH_TOKEN)?;
+        let identity = match (&caller.shown, &caller.token, &caller.certificate) {
+            (Some(shown), ..) => shown.clone(),
+            (None, Some(token), _) => {
+                let token = token.strip_prefix("Bearer ").unwrap_or(token);
+                let identity = self.doors.gate.identify(published, token);
+                identity.ok_or(error::INVALID_AUTH_TOKEN)?
+            }
+            (None, None, Some(name)) => {
+                let (user, auth_revision) = (name.0.to_string(), auth.revision());
+                if !auth.users().contains_key(&user) {
+                    return Err(error::PERMISSION_DENIED); // someone, but nobody who may anything
+                }
+                Identity { user, auth_revision, pinned: false }
+            }
+            (None, None, None) => return Err(error::USER_EMPTY),
+        };
         let rights = auth.rights_of(&identity.user, identity.auth_revision).cloned();
         let outdated = identity.pinned && identity.auth_revision < auth.revision();
         match rights {
@@ -76,8 +118,7 @@ impl Services {
     /// Counts the changes of users and roles. What was admitted before a change must be asked again
     /// after it.
     pub(in crate::http) fn auth_revision(&self) -> u64 {
-        let state = self.doors.published.state.load();
-        state.auth().revision() << 1 | u64::from(state.auth().enabled())
+        self.doors.published.state.load().auth().stamp()
     }
 
     /// Whether the caller may do this; who it is, for the log.
@@ -133,19 +174,38 @@ impl Services {
         Some(Identity { user: standing.user, auth_revision, pinned: false })
     }
 
+    /// For one who was just let pass.
+    pub(in crate::http::v3) fn begun(&self, caller: &Caller, needs: Needs) -> Begun {
+        Begun { services: self.clone(), who: self.watcher(caller), needs }
+    }
+
     /// Whether one who was let watch these keys may still: asked when users or roles have changed.
     pub(in crate::http::v3) fn still_may_watch(
         &self,
         watcher: Option<&Identity>,
         keys: &KeyRange,
     ) -> Result<(), RpcError> {
+        let Some(rights) = self.still(watcher)? else { return Ok(()) };
+        Ok(v3::permits_read(&rights, keys)?)
+    }
+
+    /// Whether one who was let renew leases is still someone.
+    pub(in crate::http::v3) fn still_is_someone(
+        &self,
+        user: Option<&Identity>,
+    ) -> Result<(), RpcError> {
+        self.still(user).map(drop)
+    }
+
+    /// What one who was let pass may do now; none while authentication is off.
+    fn still(&self, who: Option<&Identity>) -> Result<Option<Arc<Rights>>, RpcError> {
         let state = self.doors.published.state.load();
         if !state.auth().enabled() {
-            return Ok(());
+            return Ok(None);
         }
-        let Identity { user, auth_revision, .. } = watcher.ok_or(error::USER_EMPTY)?;
-        let rights = state.auth().rights_of(user, *auth_revision);
-        Ok(v3::permits_read(rights.ok_or(error::INVALID_AUTH_TOKEN)?, keys)?)
+        let Identity { user, auth_revision, .. } = who.ok_or(error::USER_EMPTY)?;
+        let rights = state.auth().rights_of(user, *auth_revision).cloned();
+        rights.map(Some).ok_or(error::INVALID_AUTH_TOKEN)
     }
 
     fn admit_read(&self, caller: &Caller, keys: &KeyRange) -> Result<(), RpcError> {

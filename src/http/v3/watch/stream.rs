@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch::Receiver},
     time::{MissedTickBehavior, interval, sleep},
 };
 
@@ -129,6 +129,7 @@ impl WatchStream {
             interval(doors.settings.watch_progress_interval.max(Duration::from_millis(1)));
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         clock.reset(); // the first tick would come at once
+        let mut changed = pin!(next_change(doors.published.rights.subscribe()));
         let mut open = true;
         loop {
             self.take_missed();
@@ -147,6 +148,10 @@ impl WatchStream {
                         let Ok(told) = self.told.try_recv() else { break };
                         self.told(told).await?;
                     }
+                }
+                rights = &mut changed => {
+                    changed.set(next_change(rights));
+                    self.rights_changed().await?;
                 }
                 () = line.misses() => {}
                 _ = clock.tick() => self.progress.due = true,
@@ -330,27 +335,47 @@ impl WatchStream {
     ) -> Result<(), RpcError> {
         let header = self.header(revision);
         let max = self.doors().settings.max_request_bytes + OVERHEAD_BYTES;
-        let Some(watch) = self.watches.get_mut(&tag) else { return Ok(()) };
+        let Some(watch) = self.watches.get(&tag) else { return Ok(()) };
         if events.is_empty() {
             return Ok(());
         }
-        let auth_revision = self.services.auth_revision();
-        if watch.auth_revision != auth_revision {
-            let (watch_id, watcher) = (watch.watch_id, watch.watcher.as_ref());
-            if let Err(error) = self.services.still_may_watch(watcher, &watch.keys) {
-                self.remove(tag);
-                let cancel_reason = answers::reason_of(&error);
-                let canceled = answers::canceled(header, watch_id);
-                return self.send(WatchResponse { cancel_reason, ..canceled }).await;
-            }
-            watch.auth_revision = auth_revision;
+        if watch.auth_revision != self.services.auth_revision() && !self.may_go_on(tag).await? {
+            return Ok(());
         }
+        let Some(watch) = self.watches.get_mut(&tag) else { return Ok(()) };
         watch.quiet = false;
         let max = watch.fragment.then_some(max);
         for answer in answers::happened(header, watch.watch_id, events, max) {
             self.send(answer).await?;
         }
         Ok(())
+    }
+
+    /// Users or roles have changed: watches that nobody may have any more end.
+    async fn rights_changed(&mut self) -> Result<(), RpcError> {
+        let auth_revision = self.services.auth_revision();
+        let asked = self.watches.iter().filter(|(_, watch)| watch.auth_revision != auth_revision);
+        let asked: Vec<u64> = asked.map(|(tag, _)| *tag).collect();
+        for tag in asked {
+            self.may_go_on(tag).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether its client may still have a watch, as users and roles are now; else it ends.
+    async fn may_go_on(&mut self, tag: u64) -> Result<bool, RpcError> {
+        let auth_revision = self.services.auth_revision();
+        let Some(watch) = self.watches.get_mut(&tag) else { return Ok(false) };
+        let still = self.services.still_may_watch(watch.watcher.as_ref(), &watch.keys);
+        let Err(error) = still else {
+            watch.auth_revision = auth_revision;
+            return Ok(true);
+        };
+        let canceled = answers::canceled(self.services.header_now(), watch.watch_id);
+        self.remove(tag);
+        let cancel_reason = answers::reason_of(&error);
+        self.send(WatchResponse { cancel_reason, ..canceled }).await?;
+        Ok(false)
     }
 
     /// One step of a watch that is not live.
@@ -470,6 +495,14 @@ impl WatchStream {
         }
         Ok(())
     }
+}
+
+/// Waits for another change of rights.
+async fn next_change(mut rights: Receiver<u64>) -> Receiver<u64> {
+    if rights.changed().await.is_err() {
+        std::future::pending::<()>().await; // nothing changes after the end
+    }
+    rights
 }
 
 fn key_bytes(watch: &Watch) -> usize {
