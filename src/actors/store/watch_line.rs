@@ -112,7 +112,7 @@ impl WatchLine {
     }
 
     /// Tells a watch of a revision; whether that worked.
-    pub(super) fn tell(&self, tag: u64, record: &Arc<SharedRecord>) -> bool {
+    pub fn tell(&self, tag: u64, record: &Arc<SharedRecord>) -> bool {
         let Ok(permit) = self.sender.try_reserve() else { return false };
         let pending = Pending::new(&self.pending);
         permit.send(Told::Record { tag, record: Arc::clone(record), pending });
@@ -120,11 +120,12 @@ impl WatchLine {
     }
 
     /// Tells the owner that a watch has ended, after all that it was told.
-    pub(super) fn end(&self, tag: u64) {
+    pub fn end(&self, tag: u64) {
         self.missing(|missed| missed.watches.push(tag));
     }
 
-    pub(super) fn mark(&self, revision: Revision) {
+    /// Tells the owner that all up to `revision` has been told.
+    pub fn mark(&self, revision: Revision) {
         if self.sender.try_send(Told::Mark(revision)).is_err() {
             self.missing(|missed| missed.mark = true);
         }
