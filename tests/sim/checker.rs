@@ -184,6 +184,20 @@ fn good_histories_pass() {
             ],
         ),
         (
+            "at a revision that nobody was told",
+            vec![
+                ((0, 0), A, set("x"), Ended::Unknown),
+                ((5, 6), A, Kind::Create { value: "y".to_owned() }, refused(3, V2Code::NodeExist)),
+                (
+                    (7, 8),
+                    A,
+                    Kind::Swap { previous: String::new(), index: 2, value: "z".to_owned() },
+                    refused(3, V2Code::TestFailed),
+                ),
+                ((9, 10), A, Kind::Get, saw(3, &[a("x", 1, 3)])),
+            ],
+        ),
+        (
             "or never",
             vec![
                 ((0, 0), A, both(CompareTarget::Version(0), "1", "2"), Ended::Unknown),

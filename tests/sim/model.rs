@@ -72,7 +72,7 @@ pub fn step(model: &Model, what: &What<'_>) -> Option<Model> {
             None => model.v2(key, kind, None),
             Some(Ended::Applied(Applied::V2(Ok(record)))) => model.v2(key, kind, Some(record)),
             Some(Ended::Applied(Applied::V2(Err(error)))) => {
-                let fits = model.v2_refuses(key, kind) == Some(error.code);
+                let fits = model.v2_refuses(key, kind, false) == Some(error.code);
                 fits.then(|| model.settled(false, Some(error.index.0)))?
             }
             Some(_) => None,
@@ -110,12 +110,13 @@ impl Model {
         found.next().is_none()
     }
 
-    fn v2_refuses(&self, key: &str, kind: &Kind) -> Option<V2Code> {
+    /// Why v2 would refuse it. What depends on a revision that nobody was told is as `unsure` says.
+    fn v2_refuses(&self, key: &str, kind: &Kind, unsure: bool) -> Option<V2Code> {
         let held = self.held(key.as_bytes());
         let compares = |previous: &str, index: u64| {
             let held = held?;
             let value = previous.is_empty() || held.value == previous.as_bytes();
-            let index = index == 0 || held.modified.is_none_or(|modified| modified == index);
+            let index = index == 0 || held.modified.map_or(unsure, |modified| modified == index);
             (!value || !index).then_some(V2Code::TestFailed)
         };
         match kind {
@@ -130,7 +131,7 @@ impl Model {
     }
 
     fn v2(&self, key: &str, kind: &Kind, told: Option<&RevisionRecord>) -> Option<Model> {
-        if self.v2_refuses(key, kind).is_some() {
+        if self.v2_refuses(key, kind, true).is_some() {
             return None;
         }
         let held = self.held(key.as_bytes());
