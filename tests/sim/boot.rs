@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
+use callboard::actors::lease_keeper::role::Role as KeeperRole;
 use callboard::actors::mailbox::Gauge;
 use callboard::actors::raft_node::host::to_raft as entry_to_raft;
 use callboard::actors::raft_node::role::{Boot, Role as RaftRole};
@@ -22,7 +23,7 @@ use callboard::storage::wal::{Wal, WalMeta, WalOptions};
 use callboard::types::{Index, MemberId};
 use raft::eraftpb::HardState;
 
-use super::clients::Answer;
+use super::clients::{Answer, Asker};
 use super::disk_host::{CLUSTER, to_raft};
 use super::invariants::Invariant;
 use super::ledger::founding_state;
@@ -61,18 +62,23 @@ impl World {
         let Some(run) = run else { return };
         self.stats.crashes += 1;
         self.trace.note(&[100, m as u64, stop as u64]);
-        let ops = run.raft_waiting.into_values().chain(run.store_waiting.into_values());
+        let askers = run.raft_waiting.into_values().chain(run.store_waiting.into_values());
         let in_mailbox = run.raft_in.iter().filter_map(|input| match input {
-            RaftIn::Propose(_, op) => *op,
-            RaftIn::Read(op) => Some(*op),
+            RaftIn::Propose(_, asker) => *asker,
+            RaftIn::Read(asker) => Some(*asker),
             _ => None,
         });
         let failed = run.store_in.iter().filter_map(|input| match input {
             StoreIn::Apply(_, waiting) => Some(waiting.values().copied()),
             _ => None,
         });
-        let all: Vec<usize> =
-            ops.chain(in_mailbox).chain(failed.flatten()).chain(run.reads.into_values()).collect();
+        let reads = run.reads.into_values();
+        let askers = askers.chain(in_mailbox).chain(failed.flatten()).chain(reads);
+        let ops = askers.filter_map(|asker| match asker {
+            Asker::Op(op) => Some(op),
+            Asker::Keeper(_) => None,
+        });
+        let all: Vec<usize> = ops.chain(run.inquiries.into_values()).collect();
         for op in all {
             self.reply(op, Answer::Gone);
         }
@@ -194,7 +200,8 @@ impl World {
         };
         let raft = RaftRole::new(boot, &self.logger).expect("what recovery finds is sound");
         let compactor = Compactor::new(Retention::Revisions(self.settings.history_kept), 0);
-        let store = StoreRole::new(member.id, state.clone(), compactor, member.wall(self.now));
+        let store = StoreRole::new(member.id, state.clone(), compactor, member.wall(self.now))
+            .with_checkpoints(self.settings.checkpoint_ticks);
         let last_snapshot = snapshot.as_ref().map_or(Index(0), |meta| meta.index);
         let last_applied = state.applied_index;
         let run = Running {
@@ -216,6 +223,11 @@ impl World {
             raft_waiting: BTreeMap::new(),
             store_waiting: BTreeMap::new(),
             reads: BTreeMap::new(),
+            keeper: KeeperRole::new(ProposalId::first_of(life).0),
+            keeper_due: false,
+            inquiries: BTreeMap::new(),
+            next_inquiry: 0,
+            serving: BTreeMap::new(),
             next_proposal: ProposalId::first_of(life).0,
             next_read: 0,
             arrived: None,
@@ -226,6 +238,7 @@ impl World {
             saving: None,
             saved: None,
             sinks: BTreeMap::new(),
+            lines: BTreeMap::new(),
             next_subscription: 0,
             removed: false,
             _data_dir: data_dir,

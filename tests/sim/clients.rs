@@ -1,18 +1,20 @@
 //! Clients: each has one operation at a time, at any member, waits only so long, and notes what it was
 //! told.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
+use callboard::actors::lease_keeper::InquiryError;
 use callboard::actors::raft_node::ProposeError;
-use callboard::command::{Command, MemberChange, ProposalId, V2Command, V2Compare, V2Op, V2Write};
+use callboard::command::{KeyRange, MemberChange, ProposalId, V3Op};
 use callboard::storage::mvcc::Applied;
-use callboard::types::Index;
+use callboard::storage::v3::{V3Applied, V3Error};
+use callboard::types::{Index, LeaseId};
+use callboard::wire::{LeaseQuestion, LeaseStanding};
 
+use super::invariants::Invariant;
 use super::invariants::reads::{self, Seen};
+use super::keeper_host::KeeperIn;
 use super::member::RaftIn;
-use super::random::Random;
 use super::settings::{MS, SECOND};
+use super::wishes::{Known, command};
 use super::world::{Event, World, id_of};
 
 /// What is asked.
@@ -41,6 +43,32 @@ pub enum Kind {
         value: String,
     },
     Members(MemberChange),
+    /// Through the v3 door.
+    V3(V3Op),
+    Range {
+        keys: KeyRange,
+        /// 0: now.
+        revision: i64,
+        serializable: bool,
+    },
+    KeepAlive(LeaseId),
+    TimeToLive(LeaseId),
+}
+
+impl Kind {
+    /// A read of whatever that member has.
+    fn is_serial(&self) -> bool {
+        matches!(self, Kind::SerialGet | Kind::Range { serializable: true, .. })
+    }
+}
+
+/// Who waits for something at a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// An operation.
+    Op(usize),
+    /// LeaseKeeper, for a batch of questions.
+    Keeper(u64),
 }
 
 /// What a member answers.
@@ -50,8 +78,9 @@ pub enum Answer {
     Read {
         applied: Index,
         at_least: u64,
-        seen: Seen,
+        seen: Result<Seen, V3Error>,
     },
+    Leases(Result<Vec<LeaseStanding>, InquiryError>),
     /// The connection ends: nobody knows.
     Gone,
     Refused(ProposeError),
@@ -64,6 +93,7 @@ pub enum Answer {
 pub enum Ended {
     Applied(Applied),
     Read(Seen),
+    Lease(LeaseStanding),
     /// It has no effect.
     Failed,
     Unknown,
@@ -82,94 +112,15 @@ pub struct Op {
     /// The highest index that was acknowledged to anybody before it began.
     pub floor: u64,
     pub name: Option<(usize, ProposalId)>,
+    /// The entry that it was, or after which it looked.
+    pub index: Option<Index>,
+    /// How often it was asked.
+    asks: u64,
     pub ended: Option<(u64, Ended)>,
 }
 
-/// See the head of the module.
-pub struct Client {
-    random: Random,
-    at: usize,
-    busy: bool,
-    count: u64,
-    known: BTreeMap<String, (String, u64)>,
-    /// Per start of a member: how far it was seen to be.
-    serial: BTreeMap<(usize, u64), Index>,
-}
-
-impl Client {
-    pub fn new(seed: u64, c: usize) -> Client {
-        let mut random = Random::of(seed, "client", c as u64);
-        Client {
-            at: random.below(5) as usize,
-            random,
-            busy: false,
-            count: 0,
-            known: BTreeMap::new(),
-            serial: BTreeMap::new(),
-        }
-    }
-
-    fn next(&mut self, c: usize, settings: &super::settings::Settings) -> (String, Kind) {
-        let r = &mut self.random;
-        self.count += 1;
-        let mut value = format!("c{c}.{}", self.count);
-        while (value.len() as u64) < settings.value_bytes {
-            value.push('.');
-        }
-        let number = r.below(settings.keys);
-        if r.per_mille(settings.ttl_per_mille) {
-            let key = format!("/t/{number}");
-            let kind = match r.below(4) {
-                0 => Kind::Delete,
-                1 => Kind::Set { value, ttl: None },
-                _ => Kind::Set { value, ttl: Some(r.between(1, 4)) },
-            };
-            return (key, kind);
-        }
-        if r.per_mille(50) {
-            return ("/q".to_owned(), Kind::Post { value });
-        }
-        let key = format!("/k/{number}");
-        let known = self.known.get(&key).cloned().unwrap_or_default();
-        let kind = match r.below(100) {
-            0..25 => Kind::Set { value, ttl: None },
-            25..35 => Kind::Create { value },
-            35..50 if !known.0.is_empty() => Kind::Swap { previous: known.0, index: 0, value },
-            50..52 if known.1 > 0 => Kind::Swap { previous: String::new(), index: known.1, value },
-            52..58 if !known.0.is_empty() => Kind::DeleteIf { previous: known.0 },
-            58..64 => Kind::Delete,
-            64..72 => Kind::SerialGet,
-            _ => Kind::Get,
-        };
-        (key, kind)
-    }
-}
-
-fn command(key: &str, kind: &Kind) -> Option<Command> {
-    let write = |value: &String, ttl| V2Write {
-        dir: false,
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        ttl,
-        refresh: false,
-    };
-    let op = match kind {
-        Kind::Set { value, ttl } => V2Op::Set(write(value, *ttl)),
-        Kind::Create { value } => V2Op::Create(write(value, None)),
-        Kind::Swap { previous, index, value } => V2Op::CompareAndSwap {
-            compare: V2Compare { prev_value: previous.clone().into_bytes(), prev_index: *index },
-            write: write(value, None),
-        },
-        Kind::DeleteIf { previous } => V2Op::CompareAndDelete(V2Compare {
-            prev_value: previous.clone().into_bytes(),
-            prev_index: 0,
-        }),
-        Kind::Delete => V2Op::Delete { dir: false, recursive: false },
-        Kind::Post { value } => V2Op::CreateInOrder(write(value, None)),
-        Kind::Members(change) => return Some(Command::Members(change.clone())),
-        Kind::Get | Kind::SerialGet => return None,
-    };
-    Some(Command::V2(V2Command { path: key.as_bytes().to_vec(), op }))
-}
+/// The pause before the leader is asked about leases again.
+const ASK_AGAIN: u64 = 50 * MS;
 
 impl World {
     /// A client's next step.
@@ -195,8 +146,21 @@ impl World {
         let life = self.members[m].life;
         let (began, floor) = (self.now, self.acknowledged);
         let command = command(&key, &kind);
-        let is_serial = kind == Kind::SerialGet;
-        self.ops.push(Op { client, m, life, key, kind, began, floor, name: None, ended: None });
+        let is_serial = kind.is_serial();
+        let is_of_leases = matches!(kind, Kind::KeepAlive(_) | Kind::TimeToLive(_));
+        self.ops.push(Op {
+            client,
+            m,
+            life,
+            key,
+            kind,
+            began,
+            floor,
+            name: None,
+            index: None,
+            asks: 0,
+            ended: None,
+        });
         self.trace.note(&[200, op as u64, m as u64]);
         if self.members[m].run.is_none() {
             self.after(MS, Event::Answer { op, answer: Box::new(Answer::NotSent) });
@@ -204,14 +168,35 @@ impl World {
         }
         self.after(self.settings.client_patience, Event::GiveUp { op });
         match command {
-            Some(command) => self.tell_raft(m, RaftIn::Propose(command, Some(op))),
+            Some(command) => self.tell_raft(m, RaftIn::Propose(command, Some(Asker::Op(op)))),
+            None if is_of_leases => self.ask_leader(op, 0),
             None if is_serial => {
                 let delay = self.settings.turn_delay;
                 self.after(delay, Event::ServeRead { m, life, op, index: 0 });
             }
-            None => self.tell_raft(m, RaftIn::Read(op)),
+            None => self.tell_raft(m, RaftIn::Read(Asker::Op(op))),
         }
         op
+    }
+
+    /// Asks by way of LeaseKeeper, and again should the question or its answer be lost on the way: that is
+    /// told to nobody.
+    pub fn ask_leader(&mut self, op: usize, ask: u64) {
+        let Op { m, life, ended: None, asks, .. } = self.ops[op] else { return };
+        if asks != ask {
+            return; // that was done already
+        }
+        self.ops[op].asks += 1;
+        let question = match self.ops[op].kind {
+            Kind::KeepAlive(id) => LeaseQuestion::Renew(id),
+            Kind::TimeToLive(id) => LeaseQuestion::TimeToLive(id),
+            _ => return,
+        };
+        if self.members[m].life != life || self.members[m].run.is_none() {
+            return self.reply(op, Answer::Gone);
+        }
+        self.tell_keeper(m, KeeperIn::Ask { op, questions: vec![question] });
+        self.after(self.settings.election() / 2, Event::AskLeader { op, ask: ask + 1 });
     }
 
     /// RaftNode has given a proposal its name.
@@ -225,12 +210,35 @@ impl World {
         self.after(delay, Event::Answer { op, answer: Box::new(answer) });
     }
 
+    /// The same, for whoever asked.
+    pub fn reply_to(&mut self, m: usize, asker: Asker, answer: Answer) {
+        match (asker, answer) {
+            (Asker::Op(op), answer) => self.reply(op, answer),
+            (Asker::Keeper(batch), Answer::Applied(applied)) => {
+                let worked = matches!(applied, Applied::V3(V3Applied { result: Ok(_), .. }));
+                self.tell_keeper(m, KeeperIn::Told { batch, worked });
+            }
+            (Asker::Keeper(batch), Answer::ReadFailed) => {
+                self.tell_keeper(m, KeeperIn::ReadIndex { batch, worked: false });
+            }
+            (Asker::Keeper(batch), _) => {
+                self.tell_keeper(m, KeeperIn::Told { batch, worked: false });
+            }
+        }
+    }
+
     /// What is published now is read.
     pub fn serve_read(&mut self, m: usize, op: usize, at_least: u64) {
         let Some(run) = &self.members[m].run else { return };
-        let (applied, key) = (run.published.applied_index, &self.ops[op].key);
-        let seen = reads::look(&run.published, key);
-        let result = reads::is_past(&self.ledger, key, applied, &seen);
+        let applied = run.published.applied_index;
+        let Op { key, kind, .. } = &self.ops[op];
+        let (keys, revision, seen) = match kind {
+            Kind::Range { keys, revision, .. } => {
+                (keys.clone(), *revision, reads::range(&run.published, keys, *revision))
+            }
+            _ => (KeyRange::one(key.clone()), 0, Ok(reads::look(&run.published, key))),
+        };
+        let result = reads::is_past(&self.ledger, &keys, revision, applied, &seen);
         self.check(result);
         self.reply(op, Answer::Read { applied, at_least, seen });
     }
@@ -251,26 +259,34 @@ impl World {
                 let (m, id) = op.name.expect("it was proposed");
                 let index = self.ledger.outcomes.get(&(id_of(m), id)).map_or(0, |found| found.0.0);
                 let floor = op.floor;
+                self.ops[number].index = Some(Index(index));
                 self.stats.acknowledged += 1;
                 self.acknowledged = self.acknowledged.max(index);
                 if index <= floor {
                     let what = format!(
                         "an operation that began after entry {floor} was acknowledged is entry {index}"
                     );
-                    self.check(Err(super::invariants::Invariant::AnswersAreTrue.broken(what)));
+                    self.check(Err(Invariant::AnswersAreTrue.broken(what)));
                 }
                 Ended::Applied(applied)
             }
             Answer::Read { applied, at_least, seen } => {
                 self.stats.reads += 1;
-                if op.kind == Kind::Get {
+                if op.kind.is_serial() {
+                    self.serial_read(number, applied);
+                } else {
                     let result = reads::is_fresh(op, applied, at_least);
                     self.check(result);
                     self.acknowledged = self.acknowledged.max(applied.0);
-                } else {
-                    self.serial_read(number, applied);
                 }
-                Ended::Read(seen)
+                self.ops[number].index = Some(applied);
+                seen.map_or(Ended::Failed, Ended::Read)
+            }
+            Answer::Leases(Ok(standings)) => Ended::Lease(standings[0]),
+            // No leader, it seems. There may be one soon.
+            Answer::Leases(Err(_)) => {
+                let ask = op.asks;
+                return self.after(ASK_AGAIN, Event::AskLeader { op: number, ask });
             }
             Answer::Refused(ProposeError::TimedOut) | Answer::Gone => Ended::Unknown,
             Answer::Refused(_) | Answer::ReadFailed | Answer::NotSent => Ended::Failed,
@@ -283,31 +299,17 @@ impl World {
         let before = self.clients[c].serial.insert((m, life), applied);
         if before.is_some_and(|before| before > applied) {
             let what = format!("a client sees member {} go back to entry {applied}", m + 1);
-            self.check(Err(super::invariants::Invariant::ReadsAreFresh.broken(what)));
+            self.check(Err(Invariant::ReadsAreFresh.broken(what)));
         }
     }
 
     fn ended(&mut self, number: usize, ended: Ended) {
         self.trace.note(&[201, number as u64]);
         self.stats.unknown += u64::from(ended == Ended::Unknown);
-        let op = &mut self.ops[number];
+        self.promised(number, &ended);
+        self.remember(number, &ended);
         let failed = matches!(ended, Ended::Failed | Ended::Unknown);
-        if let (Ended::Read(seen), Some(c)) = (&ended, op.client) {
-            let known = &mut self.clients[c].known;
-            match seen {
-                Some((value, index)) => {
-                    let value = String::from_utf8_lossy(value).into_owned();
-                    known.insert(op.key.clone(), (value, *index));
-                }
-                None => _ = known.remove(&op.key),
-            }
-        }
-        if let (Ended::Applied(Applied::V2(Ok(_))), Some(c)) = (&ended, op.client)
-            && let Kind::Set { value, .. } | Kind::Create { value } | Kind::Swap { value, .. } =
-                &op.kind
-        {
-            self.clients[c].known.insert(op.key.clone(), (value.clone(), 0));
-        }
+        let op = &mut self.ops[number];
         op.ended = Some((self.now, ended));
         let Some(c) = op.client else { return self.operated(number) };
         let client = &mut self.clients[c];
@@ -318,5 +320,69 @@ impl World {
             wait += client.random.below(SECOND / 5);
         }
         self.after(wait + 1, Event::Client { c });
+    }
+
+    /// What a client was told of a lease is held against what becomes of it.
+    fn promised(&mut self, number: usize, ended: &Ended) {
+        let op = &self.ops[number];
+        let (asked, now) = (op.began, self.now);
+        let drift = self.settings.drift_percent;
+        let until = |seconds: u64| asked + seconds * SECOND * 100 / (100 + drift);
+        let terms = &mut self.ledger.lease_terms;
+        let result = match (&op.kind, ended) {
+            (
+                Kind::V3(V3Op::LeaseGrant { id, ttl }),
+                Ended::Applied(Applied::V3(V3Applied { result: Ok(_), .. })),
+            ) => terms.lives(*id, asked, until(*ttl)),
+            (
+                Kind::KeepAlive(id) | Kind::TimeToLive(id),
+                Ended::Lease(LeaseStanding::Lives { left, .. }),
+            ) => {
+                self.stats.kept_alive += u64::from(matches!(op.kind, Kind::KeepAlive(_)));
+                terms.lives(*id, asked, until(*left))
+            }
+            (Kind::KeepAlive(id) | Kind::TimeToLive(id), Ended::Lease(LeaseStanding::Gone)) => {
+                terms.gone(*id, now)
+            }
+            _ => Ok(()),
+        };
+        self.check(result);
+    }
+
+    /// What a client knows by its operation.
+    fn remember(&mut self, number: usize, ended: &Ended) {
+        let op = &self.ops[number];
+        let Some(c) = op.client else { return };
+        let client = &mut self.clients[c];
+        match (&op.kind, ended) {
+            (Kind::Get | Kind::SerialGet, Ended::Read(seen)) => {
+                client.revision = client.revision.max(seen.revision.0);
+                client.learn(&op.key, seen.keys.first());
+            }
+            (Kind::Range { keys, revision, .. }, Ended::Read(seen)) => {
+                client.revision = client.revision.max(seen.revision.0);
+                if *revision == 0 {
+                    client.known.retain(|key, _| !keys.contains(key.as_bytes()));
+                    for record in &seen.keys {
+                        let key = String::from_utf8_lossy(record.key()).into_owned();
+                        client.learn(&key, Some(record));
+                    }
+                }
+            }
+            (
+                Kind::Set { value, .. } | Kind::Create { value } | Kind::Swap { value, .. },
+                Ended::Applied(Applied::V2(Ok(_))),
+            ) => {
+                let known = Known { value: value.clone(), ..Known::default() };
+                client.known.insert(op.key.clone(), known);
+            }
+            (Kind::V3(_), Ended::Applied(Applied::V3(applied))) => {
+                client.revision = client.revision.max(applied.revision.0);
+            }
+            (Kind::KeepAlive(id), Ended::Lease(LeaseStanding::Gone)) => {
+                client.leases.retain(|known| known != id);
+            }
+            _ => {}
+        }
     }
 }

@@ -2,16 +2,9 @@
 
 use callboard::storage::mvcc::{State, codec};
 
-use super::clients::{Ended, Kind, Op};
-use super::invariants::{Invariant, leases, watches};
-use super::linearizable::{self, Action, Call, Outcome, Verdict};
+use super::invariants::{Invariant, leases, range_watches, watches};
 use super::settings::SECOND;
 use super::world::{Event, World, id_of};
-use callboard::storage::mvcc::Applied;
-use callboard::storage::v2_tree::V2Code;
-
-/// Steps of the search for an order of one key's operations, at most.
-const SEARCH: u64 = 300_000;
 
 impl World {
     /// All faults stop.
@@ -110,7 +103,7 @@ impl World {
                 return self.check(Err(Invariant::Liveness.broken(what)));
             }
             let entries = self.settings.catch_up_entries + 50;
-            let bound = entries * (self.settings.value_bytes + 1000);
+            let bound = entries * (4 * self.settings.value_bytes + 1000); // a transaction has several
             if run.raft.log_bytes() as u64 > bound {
                 let what = format!(
                     "member {} holds {} bytes of log at rest, of at most {bound}",
@@ -124,36 +117,27 @@ impl World {
 
     fn watchers_are_drained(&mut self) {
         for watcher in &self.watchers {
-            let next = watches::next(&self.ledger.history, &watcher.pattern, watcher.after);
-            if let Some(record) = next {
+            let next = watches::next(&self.ledger.history, &watcher.pattern, watcher.place);
+            if let Some((record, part)) = next {
                 let what = format!(
-                    "a watcher of {} saw all up to {}, but never {}",
+                    "a watcher of {} is at {:?}, but never saw {part:?} of {}",
                     watcher.pattern.path.escape_ascii(),
-                    watcher.after,
+                    watcher.place,
                     record.revision
                 );
                 let broken = Err(Invariant::WatchOrder.broken(what));
                 return self.check(broken);
             }
         }
-    }
-
-    /// What the clients saw, by itself, without the truth.
-    fn is_linearizable(&mut self) {
-        for number in 0..self.settings.keys {
-            let key = format!("/k/{number}");
-            let ops = self.ops.iter().filter(|op| op.key == key);
-            let calls: Vec<Call> = ops.filter_map(call_of).collect();
-            match linearizable::check(&calls, SEARCH) {
-                Verdict::Linearizable => {}
-                Verdict::Unproven => self.stats.unproven_keys += 1,
-                Verdict::Not => {
-                    let what = format!(
-                        "no order of the {} operations on {key} explains them",
-                        calls.len()
-                    );
-                    return self.check(Err(Invariant::Linearizability.broken(what)));
-                }
+        for watch in self.streams.iter().flat_map(|stream| &stream.watches) {
+            let next = range_watches::next(&self.ledger.history, &watch.keys, watch.next);
+            if let Some(record) = next {
+                let what = format!(
+                    "a watcher of {:?} saw all before {}, but never {}",
+                    watch.keys, watch.next, record.revision
+                );
+                let broken = Err(Invariant::RangeWatches.broken(what));
+                return self.check(broken);
             }
         }
     }
@@ -166,37 +150,4 @@ fn encoded(state: &State) -> Vec<Vec<u8>> {
         Ok::<(), std::convert::Infallible>(())
     });
     records
-}
-
-/// An operation as the checker sees it; none for one that tells nothing.
-fn call_of(op: &Op) -> Option<Call> {
-    let action = match &op.kind {
-        Kind::Set { value, .. } => Action::Set(value.clone()),
-        Kind::Create { value } => Action::Create(value.clone()),
-        Kind::Swap { previous, index: 0, value } => Action::Swap(previous.clone(), value.clone()),
-        Kind::Swap { value, .. } => Action::SwapAny(value.clone()),
-        Kind::DeleteIf { previous } => Action::DeleteIf(previous.clone()),
-        Kind::Delete => Action::Delete,
-        Kind::Get => Action::Get,
-        Kind::SerialGet | Kind::Post { .. } | Kind::Members(_) => return None,
-    };
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (at, ended) = op.ended.as_ref()?;
-    let outcome = match ended {
-        Ended::Unknown if action == Action::Get => return None,
-        Ended::Unknown => None,
-        Ended::Read(seen) => Some(Outcome::Value(seen.as_ref().map(|(value, _)| text(value)))),
-        Ended::Applied(Applied::V2(Ok(record))) => {
-            let before = record.changes.first().and_then(|change| change.before.as_ref());
-            Some(Outcome::Value(before.map(|before| text(before.value()))))
-        }
-        Ended::Applied(Applied::V2(Err(error))) => Some(match error.code {
-            V2Code::KeyNotFound => Outcome::Missing,
-            V2Code::NodeExist => Outcome::Exists,
-            _ => Outcome::Mismatch,
-        }),
-        Ended::Failed | Ended::Applied(_) => return None,
-    };
-    let returned = outcome.is_some().then_some(*at);
-    Some(Call { invoked: op.began, returned, action, outcome })
 }

@@ -4,12 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use callboard::command::{Command, Proposal, ProposalId, V2Op};
-use callboard::storage::mvcc::{Applied, Member, State, codec, record::RevisionRecord};
-use callboard::types::{Index, MemberId, Term};
+use bytes::Bytes;
+use callboard::command::{Command, KeyRange, Proposal, ProposalId, V2Op};
+use callboard::storage::mvcc::record::{KeyRecord, RevisionRecord};
+use callboard::storage::mvcc::{Applied, Member, State, codec};
+use callboard::types::{Index, MemberId, Revision, Term};
 use raft::eraftpb::{Entry, EntryType};
 
+use super::invariants::lease_terms::{self, LeaseTerms};
 use super::invariants::{Broken, Invariant, leases};
+use super::world::id_of;
 
 /// An entry as it was written to some log.
 #[derive(Clone, Debug)]
@@ -46,6 +50,10 @@ pub struct Ledger {
     refused: BTreeSet<(MemberId, ProposalId)>,
     /// Every revision since the beginning.
     pub history: Vec<Arc<RevisionRecord>>,
+    /// What each key was, by the revisions alone; none where it was deleted.
+    versions: BTreeMap<Bytes, Vec<(Revision, Option<KeyRecord>)>>,
+    /// What became of v3 leases, and what clients were told of them.
+    pub lease_terms: LeaseTerms,
     /// All clocks are right: no lease may end early.
     pub strict_leases: bool,
     pub expired: u64,
@@ -66,6 +74,8 @@ impl Ledger {
             outcomes: BTreeMap::new(),
             refused: BTreeSet::new(),
             history: Vec::new(),
+            versions: BTreeMap::new(),
+            lease_terms: LeaseTerms::default(),
             strict_leases,
             expired: 0,
         }
@@ -145,7 +155,7 @@ impl Ledger {
         }
         for (index, term) in chain.into_iter().rev() {
             self.facts.push(Fact { term, seen_in, at: now });
-            self.apply(index, term)?;
+            self.apply(index, term, now)?;
         }
         Ok(())
     }
@@ -154,7 +164,7 @@ impl Ledger {
         self.fact(index).map_or(u64::from(index == FOUNDED), |fact| fact.term)
     }
 
-    fn apply(&mut self, index: u64, term: u64) -> Result<(), Broken> {
+    fn apply(&mut self, index: u64, term: u64, now: u64) -> Result<(), Broken> {
         let written = &self.written[&(index, term)];
         let bytes = match written.kind {
             EntryType::EntryNormal => &written.data,
@@ -171,8 +181,20 @@ impl Ledger {
                 }
             }
         }
+        let ending = lease_terms::ending(self, proposal.as_ref(), Term(term));
         let outcome = self.state.apply(Index(index), Term(term), proposal.as_ref());
-        self.history.extend(outcome.records.iter().cloned());
+        for ended in &ending {
+            self.expired += u64::from(ended.ran_out);
+            self.lease_terms.ended(ended, Index(index), now)?;
+        }
+        lease_terms::with_their_keys(&ending, &outcome.records)?;
+        for record in &outcome.records {
+            self.history.push(Arc::clone(record));
+            for change in &record.changes {
+                let versions = self.versions.entry(Bytes::copy_from_slice(change.key()));
+                versions.or_default().push((record.revision, change.after.clone()));
+            }
+        }
         self.states.push_back(self.state.clone());
         if self.states.len() > STATES {
             self.states.pop_front();
@@ -207,6 +229,21 @@ impl Ledger {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// The entry that a proposal is, and what came of it.
+    pub fn outcome_of(&self, (m, id): (usize, ProposalId)) -> Option<&(Index, Applied)> {
+        self.outcomes.get(&(id_of(m), id))
+    }
+
+    /// The keys of a range as of a revision.
+    pub fn keys_at(&self, keys: &KeyRange, revision: Revision) -> Vec<KeyRecord> {
+        let versions = self.versions.iter().filter(|(key, _)| keys.contains(key));
+        let at = versions.filter_map(|(_, versions)| {
+            let until = versions.partition_point(|(at, _)| *at <= revision);
+            versions[..until].last()?.1.clone()
+        });
+        at.collect()
     }
 
     /// The state after `index`, if it is kept.

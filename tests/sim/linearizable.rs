@@ -1,38 +1,18 @@
-//! Is there an order of these operations on one key, in which each takes effect at one moment between
-//! its beginning and its end, that explains every answer? The search of Wing and Gong with Lowe's memory
-//! of what was tried before.
+//! Is there an order of these operations, in which each takes effect at one moment between its beginning
+//! and its end, that explains every answer? The search of Wing and Gong with Lowe's memory of what was
+//! tried before. What an operation does is up to a model.
 
 use std::collections::BTreeSet;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    Set(String),
-    Create(String),
-    /// If it has this value, this one instead.
-    Swap(String, String),
-    /// The same by a version, which the checker does not know.
-    SwapAny(String),
-    DeleteIf(String),
-    Delete,
-    Get,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It worked; the value that it saw or replaced.
-    Value(Option<String>),
-    Missing,
-    Exists,
-    Mismatch,
-}
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One operation. Without an end nobody knows whether it took effect, or will.
-#[derive(Clone, Debug)]
-pub struct Call {
+#[derive(Clone, Copy, Debug)]
+pub struct Call<C> {
     pub invoked: u64,
     pub returned: Option<u64>,
-    pub action: Action,
-    pub outcome: Option<Outcome>,
+    /// Of several that might come next, the one with the lowest is tried first.
+    pub rank: u64,
+    pub what: C,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,70 +23,30 @@ pub enum Verdict {
     Unproven,
 }
 
-type Value = Option<String>;
-
-/// What the key is after the call, if its outcome fits.
-fn step(value: &Value, call: &Call) -> Option<Value> {
-    let (after, outcome) = match &call.action {
-        Action::Set(new) => (Some(new.clone()), Outcome::Value(value.clone())),
-        Action::Create(_) if value.is_some() => (value.clone(), Outcome::Exists),
-        Action::Create(new) => (Some(new.clone()), Outcome::Value(None)),
-        Action::Get => (value.clone(), Outcome::Value(value.clone())),
-        Action::Swap(..) | Action::SwapAny(_) | Action::DeleteIf(_) | Action::Delete
-            if value.is_none() =>
-        {
-            (None, Outcome::Missing)
-        }
-        Action::Swap(old, new) if value.as_ref() == Some(old) => {
-            (Some(new.clone()), Outcome::Value(value.clone()))
-        }
-        Action::SwapAny(new) => match &call.outcome {
-            Some(Outcome::Mismatch) => return Some(value.clone()),
-            _ => (Some(new.clone()), Outcome::Value(value.clone())),
-        },
-        Action::DeleteIf(old) if value.as_ref() == Some(old) => {
-            (None, Outcome::Value(value.clone()))
-        }
-        Action::Swap(..) | Action::DeleteIf(_) => (value.clone(), Outcome::Mismatch),
-        Action::Delete => (None, Outcome::Value(value.clone())),
-    };
-    call.outcome.as_ref().is_none_or(|told| *told == outcome).then_some(after)
+/// A point of the search: what is there, and what might come next.
+struct Point<M> {
+    model: M,
+    candidates: Vec<usize>,
+    tried: usize,
+    /// The call that led here.
+    by: Option<usize>,
 }
 
-/// Begins and ends of calls in the order of time, as a doubly linked list.
-struct Timeline {
-    /// The call, and whether it is its end.
-    events: Vec<(usize, bool)>,
+/// The calls that are not done, in the order in which they began, as a doubly linked list.
+struct Open {
     next: Vec<usize>,
     previous: Vec<usize>,
-    end_of: Vec<usize>,
+    /// The list's own place, after all calls.
+    head: usize,
 }
 
-/// The list's own place in it.
-const HEAD: usize = 0;
-
-impl Timeline {
-    fn new(calls: &[Call]) -> Timeline {
-        let mut events: Vec<(u64, bool, usize)> = Vec::new();
-        for (number, call) in calls.iter().enumerate() {
-            events.push((call.invoked, false, number));
-            events.push((call.returned.unwrap_or(u64::MAX), true, number));
-        }
-        events.sort_unstable(); // at one time begins come before ends
-        let many = events.len() + 1;
-        let mut end_of = vec![HEAD; calls.len()];
-        for (at, &(_, is_end, call)) in events.iter().enumerate() {
-            if is_end {
-                end_of[call] = at + 1;
-            }
-        }
-        Timeline {
-            events: std::iter::once((usize::MAX, false))
-                .chain(events.iter().map(|&(_, is_end, call)| (call, is_end)))
-                .collect(),
-            next: (1..=many).map(|at| at % many).collect(),
-            previous: (0..many).map(|at| (at + many - 1) % many).collect(),
-            end_of,
+impl Open {
+    fn new(many: usize) -> Open {
+        let places = many + 1;
+        Open {
+            next: (1..=places).map(|at| at % places).collect(),
+            previous: (0..places).map(|at| (at + places - 1) % places).collect(),
+            head: many,
         }
     }
 
@@ -121,51 +61,78 @@ impl Timeline {
         self.next[previous] = at;
         self.previous[next] = at;
     }
+
+    /// Those that begin before any of the others ends, by rank. One without an end whose rank is left behind
+    /// comes last: it seems to have had no effect.
+    fn candidates<C>(&self, calls: &[Call<C>], reached: u64) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut first_end = u64::MAX;
+        let mut at = self.next[self.head];
+        while at != self.head && calls[at].invoked <= first_end {
+            first_end = first_end.min(calls[at].returned.unwrap_or(u64::MAX));
+            found.push(at);
+            at = self.next[at];
+        }
+        found.sort_by_key(|&at| {
+            let Call { returned, rank, .. } = calls[at];
+            (returned.is_none() && rank < reached, rank, at)
+        });
+        found
+    }
 }
 
-/// See the head of the module. Gives up after so many steps.
-pub fn check(calls: &[Call], steps_max: u64) -> Verdict {
-    let mut list = Timeline::new(calls);
-    let mut value: Value = None;
-    let mut done = vec![0_u64; calls.len().div_ceil(64)];
-    let mut tried: BTreeSet<(Vec<u64>, Value)> = BTreeSet::new();
-    let mut stack: Vec<(usize, Value)> = Vec::new();
-    let mut at = list.next[HEAD];
+/// See the head of the module. `step` tells what the model is after a call, if its outcome fits; of one
+/// without an end, if it can have an effect. Gives up after so many steps.
+pub fn check<C, M: Hash>(
+    mut calls: Vec<Call<C>>,
+    start: M,
+    step: impl Fn(&M, &C) -> Option<M>,
+    steps_max: u64,
+) -> Verdict {
+    calls.sort_by_key(|call| call.invoked);
+    let mut open = Open::new(calls.len());
     let mut unfinished = calls.iter().filter(|call| call.returned.is_some()).count();
+    let mut seen: BTreeSet<(u64, u64)> = BTreeSet::new();
+    let mut done = 0_u64;
+    let candidates = open.candidates(&calls, 0);
+    let mut path = vec![Point { model: start, candidates, tried: 0, by: None }];
     let mut steps = 0;
     while unfinished > 0 {
         steps += 1;
         if steps > steps_max {
             return Verdict::Unproven;
         }
-        let (call, is_end) = list.events[at];
-        if at != HEAD && !is_end {
-            let after = step(&value, &calls[call]);
-            let mut with = done.clone();
-            with[call / 64] |= 1 << (call % 64);
-            if let Some(after) = after
-                && tried.insert((with.clone(), after.clone()))
-            {
-                done = with;
-                stack.push((at, std::mem::replace(&mut value, after)));
-                unfinished -= usize::from(calls[call].returned.is_some());
-                list.unlink(at);
-                list.unlink(list.end_of[call]);
-                at = list.next[HEAD];
-            } else {
-                at = list.next[at];
+        let Some(point) = path.last_mut() else { return Verdict::Not };
+        let Some(&call) = point.candidates.get(point.tried) else {
+            // Nothing fits here: one step back.
+            if let Some(by) = path.pop().and_then(|point| point.by) {
+                open.relink(by);
+                done ^= name_of(by);
+                unfinished += usize::from(calls[by].returned.is_some());
             }
             continue;
+        };
+        point.tried += 1;
+        let Some(model) = step(&point.model, &calls[call].what) else { continue };
+        if !seen.insert((done ^ name_of(call), digest(&model))) {
+            continue;
         }
-        // Somebody was told an answer before which this call must come: one step back.
-        let Some((last, before)) = stack.pop() else { return Verdict::Not };
-        let call = list.events[last].0;
-        value = before;
-        done[call / 64] &= !(1 << (call % 64));
-        unfinished += usize::from(calls[call].returned.is_some());
-        list.relink(list.end_of[call]);
-        list.relink(last);
-        at = list.next[last];
+        open.unlink(call);
+        done ^= name_of(call);
+        unfinished -= usize::from(calls[call].returned.is_some());
+        let candidates = open.candidates(&calls, calls[call].rank);
+        path.push(Point { model, candidates, tried: 0, by: Some(call) });
     }
     Verdict::Linearizable
+}
+
+/// A number for a call; those of a set of calls, taken together, tell it from other sets.
+fn name_of(call: usize) -> u64 {
+    digest(&call)
+}
+
+fn digest(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }

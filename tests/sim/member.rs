@@ -5,33 +5,40 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
+use callboard::actors::lease_keeper::role::{InquiryId, Role as KeeperRole};
 use callboard::actors::mailbox::Gauge;
 use callboard::actors::raft_node::ProposeError;
 use callboard::actors::raft_node::role::{Effect, Input, ReadId, Role as RaftRole};
+use callboard::actors::store::SubscriptionId;
 use callboard::actors::store::role::{Committed, Role as StoreRole};
 use callboard::actors::wal_writer::{Append, role::Role as WalRole};
-use callboard::command::{Command, MemberChange, Proposal, ProposalId};
+use callboard::command::{
+    Command, CompareResult, CompareTarget, KeyRange, MemberChange, Proposal, ProposalId, V3Command,
+    V3Compare, V3Op, V3Txn,
+};
 use callboard::storage::data_dir::DataDir;
 use callboard::storage::mvcc::State;
 use callboard::storage::sim_disk::SimDisk;
 use callboard::storage::snapshot::SnapshotDir;
+use callboard::storage::v3;
 use callboard::storage::wal;
 use callboard::types::{Index, MemberId, Term, UnixNanos};
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
-use super::clients::Answer;
+use super::clients::{Answer, Asker};
+use super::keeper_host::{KeeperIn, Serving};
 use super::network::Parcel;
 use super::plan::Stop;
 use super::random::Random;
 use super::settings::{Options, Planted, Settings};
-use super::store_host::{Sinks, StoreIn};
+use super::store_host::{OnLine, Sinks, StoreIn};
 use super::world::{Event, World, id_of};
 
 /// What RaftNode's mailbox holds.
 #[derive(Debug)]
 pub enum RaftIn {
-    Propose(Command, Option<usize>),
-    Read(usize),
+    Propose(Command, Option<Asker>),
+    Read(Asker),
     Input(Input),
     /// A snapshot's message and the state that came before it.
     Arrived(Box<Message>, Box<State>),
@@ -65,9 +72,14 @@ pub struct Running {
     pub handed: Index,
     pub gauge: Arc<Gauge>,
     pub no_space: bool,
-    pub raft_waiting: BTreeMap<ProposalId, usize>,
-    pub store_waiting: BTreeMap<ProposalId, usize>,
-    pub reads: BTreeMap<ReadId, usize>,
+    pub raft_waiting: BTreeMap<ProposalId, Asker>,
+    pub store_waiting: BTreeMap<ProposalId, Asker>,
+    pub reads: BTreeMap<ReadId, Asker>,
+    pub keeper: KeeperRole,
+    pub keeper_due: bool,
+    pub inquiries: BTreeMap<InquiryId, usize>,
+    pub next_inquiry: u64,
+    pub serving: BTreeMap<u64, Serving>,
     pub next_proposal: u64,
     pub next_read: u64,
     pub arrived: Option<State>,
@@ -79,6 +91,7 @@ pub struct Running {
     pub saving: Option<State>,
     pub saved: Option<wal::SnapshotMark>,
     pub sinks: Sinks,
+    pub lines: BTreeMap<SubscriptionId, OnLine>,
     pub next_subscription: u64,
     pub removed: bool,
     pub _data_dir: DataDir,
@@ -194,16 +207,18 @@ impl World {
 
     fn feed(&mut self, m: usize, run: &mut Running, input: RaftIn) {
         match input {
-            RaftIn::Propose(command, op) => self.propose(m, run, command, op),
-            RaftIn::Read(op) => {
-                if self.options.planted == Some(Planted::StaleRead) {
+            RaftIn::Propose(command, asker) => self.propose(m, run, command, asker),
+            RaftIn::Read(asker) => {
+                if self.options.planted == Some(Planted::StaleRead)
+                    && let Asker::Op(op) = asker
+                {
                     let (life, index) = (self.members[m].life, 0);
                     self.after(1, Event::ServeRead { m, life, op, index });
                     return;
                 }
                 let id = ReadId(run.next_read);
                 run.next_read += 1;
-                run.reads.insert(id, op);
+                run.reads.insert(id, asker);
                 run.raft.handle(Input::Read { id });
             }
             RaftIn::Input(input) => {
@@ -235,34 +250,37 @@ impl World {
         }
     }
 
-    fn propose(&mut self, m: usize, run: &mut Running, command: Command, op: Option<usize>) {
+    fn propose(&mut self, m: usize, run: &mut Running, mut command: Command, asker: Option<Asker>) {
+        if self.options.planted == Some(Planted::JudgedAtPropose) {
+            judge(&run.published, &mut command);
+        }
         let id = ProposalId(run.next_proposal);
         run.next_proposal += 1;
         let members = matches!(command, Command::Members(_));
         let time = self.members[m].wall(self.now);
         let proposal = Proposal { id, member: id_of(m), time, command };
         let data = rmp_serde::to_vec(&proposal).expect("plain data into memory");
-        if let Some(op) = op {
+        if let Some(Asker::Op(op)) = asker {
             self.named(op, m, id);
         }
         if run.no_space {
-            self.refused(m, id, ProposeError::NoSpace, op);
+            self.refused(m, id, ProposeError::NoSpace, asker);
             return;
         }
-        if let Some(op) = op {
-            run.raft_waiting.insert(id, op);
+        if let Some(asker) = asker {
+            run.raft_waiting.insert(id, asker);
         }
         run.raft.handle(Input::Propose { id, data: data.into(), members });
     }
 
     /// A proposal is given up; tells whoever waits for it.
-    pub fn refused(&mut self, m: usize, id: ProposalId, error: ProposeError, op: Option<usize>) {
+    pub fn refused(&mut self, m: usize, id: ProposalId, error: ProposeError, asker: Option<Asker>) {
         if error != ProposeError::TimedOut {
             let result = self.ledger.refuse(id_of(m), id);
             self.check(result);
         }
-        if let Some(op) = op {
-            self.reply(op, Answer::Refused(error));
+        if let Some(asker) = asker {
+            self.reply_to(m, asker, Answer::Refused(error));
         }
     }
 
@@ -314,19 +332,26 @@ impl World {
             Effect::Append { .. } => self.append(m, run, effect),
             Effect::Apply(entries) => self.apply(m, run, entries),
             Effect::Refuse(id, error) => match run.raft_waiting.remove(&id) {
-                Some(op) => self.refused(m, id, error, Some(op)),
+                Some(asker) => self.refused(m, id, error, Some(asker)),
                 None => self.put_store(m, run, StoreIn::Fail(id, error)),
             },
             Effect::ReadReady(ids, index) => {
-                for op in ids.iter().filter_map(|id| run.reads.remove(id)) {
+                for asker in ids.iter().filter_map(|id| run.reads.remove(id)) {
+                    let op = match asker {
+                        Asker::Op(op) => op,
+                        Asker::Keeper(batch) => {
+                            self.tell_keeper(m, KeeperIn::ReadIndex { batch, worked: true });
+                            continue;
+                        }
+                    };
                     let life = self.members[m].life;
                     let delay = self.members[m].random.below(self.settings.turn_delay);
                     self.after(delay, Event::ServeRead { m, life, op, index: index.0 });
                 }
             }
             Effect::ReadFailed(ids, _) => {
-                for op in ids.iter().filter_map(|id| run.reads.remove(id)) {
-                    self.reply(op, Answer::ReadFailed);
+                for asker in ids.iter().filter_map(|id| run.reads.remove(id)) {
+                    self.reply_to(m, asker, Answer::ReadFailed);
                 }
             }
             Effect::WantSnapshot(index) => self.want_snapshot(m, run, index),
@@ -456,5 +481,18 @@ fn to_disk(entry: Entry) -> wal::Entry {
         },
         data: entry.data,
         context: entry.context,
+    }
+}
+
+/// A bug: the compares of a transaction are judged by who proposes it.
+fn judge(state: &State, command: &mut Command) {
+    let Command::V3(V3Command { op: V3Op::Txn(txn), .. }) = command else { return };
+    let only_compares = V3Txn { compare: mem::take(&mut txn.compare), ..V3Txn::default() };
+    if !v3::read_txn(state, &only_compares).is_ok_and(|answer| answer.succeeded) {
+        txn.compare.push(V3Compare {
+            keys: KeyRange::one("/k/0"),
+            result: CompareResult::Less,
+            target: CompareTarget::Version(0),
+        });
     }
 }

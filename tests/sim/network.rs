@@ -10,13 +10,14 @@ use callboard::storage::snapshot::{SnapshotName, SnapshotReceiver};
 use callboard::storage::state_file;
 use callboard::types::{Index, MemberId, Term};
 use callboard::wire::{
-    Forward, Refusal, check,
+    Forward, LeaseAnswers, LeaseQuestions, Refusal, check,
     decoder::Decoder,
     peer_frame::{self, PeerFrame},
 };
 use raft::eraftpb::Message;
 
 use super::invariants::{Broken, Invariant};
+use super::keeper_host::KeeperIn;
 use super::member::RaftIn;
 use super::random::Random;
 use super::settings::{MS, SECOND};
@@ -28,6 +29,8 @@ pub enum Parcel {
     Raft(Vec<Message>),
     Forward(Forward),
     Refusal(Refusal),
+    LeaseQuestions(LeaseQuestions),
+    LeaseAnswers(LeaseAnswers),
     /// A snapshot's file, and the message that goes with it.
     Snapshot {
         message: Box<Message>,
@@ -166,6 +169,12 @@ impl World {
                 self.tell_raft(to, RaftIn::Input(input));
             }
             Parcel::Refusal(refusal) => self.tell_raft(to, RaftIn::Input(Input::Refused(refusal))),
+            Parcel::LeaseQuestions(questions) => {
+                self.tell_keeper(to, KeeperIn::Asked { from: id_of(from), questions });
+            }
+            Parcel::LeaseAnswers(answers) => {
+                self.tell_keeper(to, KeeperIn::Answers { from: id_of(from), answers });
+            }
             Parcel::Snapshot { message, file, life, ticket } => {
                 let arrived = self.receive_snapshot(to, message, &file);
                 self.send(to, id_of(from), Parcel::Report { life, ticket, arrived });
@@ -289,6 +298,8 @@ fn through_the_wire(parcel: Parcel) -> (Parcel, Result<(), Broken>) {
         Parcel::Raft(messages) => PeerFrame::Raft(messages.clone()),
         Parcel::Forward(forward) => PeerFrame::Forward(forward.clone()),
         Parcel::Refusal(refusal) => PeerFrame::Refusal(refusal.clone()),
+        Parcel::LeaseQuestions(asked) => PeerFrame::LeaseQuestions(asked.clone()),
+        Parcel::LeaseAnswers(answers) => PeerFrame::LeaseAnswers(answers.clone()),
         Parcel::Snapshot { .. } | Parcel::Report { .. } => return (parcel, Ok(())),
     };
     let mut bytes = Vec::new();
@@ -319,6 +330,8 @@ fn through_the_wire(parcel: Parcel) -> (Parcel, Result<(), Broken>) {
         PeerFrame::Raft(messages) => Parcel::Raft(messages),
         PeerFrame::Forward(forward) => Parcel::Forward(forward),
         PeerFrame::Refusal(refusal) => Parcel::Refusal(refusal),
+        PeerFrame::LeaseQuestions(asked) => Parcel::LeaseQuestions(asked),
+        PeerFrame::LeaseAnswers(answers) => Parcel::LeaseAnswers(answers),
         _ => parcel,
     };
     (arrived, Ok(()))

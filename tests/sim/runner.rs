@@ -119,7 +119,7 @@ impl Stats {
         }
     }
 
-    fn numbers(&mut self) -> [&mut u64; 14] {
+    fn numbers(&mut self) -> [&mut u64; 19] {
         [
             &mut self.virtual_micros,
             &mut self.events,
@@ -135,6 +135,11 @@ impl Stats {
             &mut self.expired,
             &mut self.watched,
             &mut self.entries,
+            &mut self.kept_alive,
+            &mut self.checkpointed,
+            &mut self.reconnects,
+            &mut self.watches_compacted,
+            &mut self.unproven,
         ]
     }
 }
@@ -146,7 +151,8 @@ impl Summary {
         let mut text = format!(
             "{} seeds, {:.1} virtual hours, {} events, {} operations ({} writes and {} reads answered, {} unknown), \
              {} entries\n{} elections, {} crashes, {} snapshots taken, {} installed, {} membership changes, \
-             {} leases ended, {} events watched\nfaults:",
+             {} leases ran out, {} renewals, {} of them with a checkpoint, {} events watched, {} streams moved, \
+             {} watches compacted, {} searches without an end\nfaults:",
             self.seeds,
             stats.virtual_micros as f64 / 3.6e9,
             stats.events,
@@ -161,7 +167,12 @@ impl Summary {
             stats.installs,
             stats.membership_changes,
             stats.expired,
+            stats.kept_alive,
+            stats.checkpointed,
             stats.watched,
+            stats.reconnects,
+            stats.watches_compacted,
+            stats.unproven,
         );
         for (kind, many) in &stats.faults {
             _ = write!(text, " {kind} {many},");

@@ -19,6 +19,12 @@ pub enum Planted {
     LostMemberChange,
     /// A batch to be applied loses its last entry's effect on one member.
     SkippedWrite,
+    /// The compares of a transaction are judged when it is proposed.
+    JudgedAtPropose,
+    /// Every member ends v3 leases by its own clock, which hears of no renewals.
+    EveryoneEndsLeases,
+    /// Who takes itself for the leader answers for leases without making sure that it is.
+    LeasesUnasked,
 }
 
 /// What a run is asked for.
@@ -62,6 +68,13 @@ pub struct Settings {
     pub client_patience: u64,
     pub value_bytes: u64,
     pub ttl_per_mille: u64,
+    /// Operations that come through the v3 door.
+    pub v3_per_mille: u64,
+    /// Those that are about v3 leases.
+    pub lease_per_mille: u64,
+    /// The time between two checkpoints of a v3 lease.
+    pub checkpoint_ticks: u64,
+    pub streams: u64,
     pub net_delay: u64,
     pub net_jitter: u64,
     pub net_ordered: bool,
@@ -118,6 +131,10 @@ impl Settings {
             skew: r.pick(&[0, 0, 2 * SECOND]),
             wall_jumps: r.per_mille(200),
             promote_learners: r.per_mille(300),
+            v3_per_mille: r.pick(&[0, 300, 600, 900]),
+            lease_per_mille: r.pick(&[0, 100, 300]),
+            checkpoint_ticks: r.pick(&[5, 20, 3000]),
+            streams: r.between(0, 3),
         };
         if settings.value_bytes > 1000 {
             settings.think = settings.think.max(100 * MS); // the truth keeps all of it in memory

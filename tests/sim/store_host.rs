@@ -2,32 +2,65 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::Arc;
 
 use callboard::actors::raft_node::ProposeError;
 use callboard::actors::raft_node::role::Input as RaftInput;
 use callboard::actors::store::SubscriptionId;
 use callboard::actors::store::role::{Committed, Effect, Input};
-use callboard::command::ProposalId;
+use callboard::actors::store::watch_line::{WatchLine, tell_all};
+use callboard::command::{KeyRange, ProposalId};
 use callboard::storage::mvcc::{State, watch::WatchPattern};
-use callboard::types::{Index, Revision};
+use callboard::types::{Index, Revision, Term};
+use callboard::wire::LeaseQuestion;
 
-use super::clients::Answer;
+use super::clients::{Answer, Asker};
+use super::keeper_host::KeeperIn;
 use super::member::{RaftIn, Running};
+use super::settings::Planted;
 use super::world::{Event, World, id_of};
 
 /// What Store's mailbox holds.
 #[derive(Debug)]
 pub enum StoreIn {
-    Apply(Vec<Committed>, BTreeMap<ProposalId, usize>),
+    Apply(Vec<Committed>, BTreeMap<ProposalId, Asker>),
     Fail(ProposalId, ProposeError),
     Install(Box<State>),
-    Subscribe { w: usize, turn: u64, pattern: WatchPattern, after: Revision },
+    Subscribe {
+        w: usize,
+        turn: u64,
+        pattern: WatchPattern,
+        after: Revision,
+    },
+    SubscribeRange {
+        s: usize,
+        turn: u64,
+        tag: u64,
+        keys: KeyRange,
+        after: Revision,
+        line: Arc<WatchLine>,
+    },
+    Mark(Arc<WatchLine>),
     Cancel(SubscriptionId),
+    AskLeases {
+        batch: u64,
+        term: Term,
+        questions: Vec<LeaseQuestion>,
+    },
     Tick,
 }
 
 /// Where events of subscriptions go: the watcher, and which of its subscriptions it is.
 pub type Sinks = BTreeMap<SubscriptionId, (usize, u64)>;
+
+/// A watch of a range, and the line that it shares with others: of which stream, and in which of its
+/// connections.
+pub struct OnLine {
+    s: usize,
+    turn: u64,
+    tag: u64,
+    line: Arc<WatchLine>,
+}
 
 impl World {
     pub fn tell_store(&mut self, m: usize, input: StoreIn) {
@@ -69,8 +102,8 @@ impl World {
                 Input::Apply(entries)
             }
             StoreIn::Fail(id, error) => {
-                let op = run.store_waiting.remove(&id);
-                return self.refused(m, id, error, op);
+                let asker = run.store_waiting.remove(&id);
+                return self.refused(m, id, error, asker);
             }
             StoreIn::Install(state) => Input::Install(state),
             StoreIn::Subscribe { w, turn, pattern, after } => {
@@ -79,9 +112,24 @@ impl World {
                 run.sinks.insert(id, (w, turn));
                 Input::Subscribe { id, pattern, after, once: false }
             }
-            StoreIn::Cancel(id) => Input::Cancel(id),
+            StoreIn::SubscribeRange { s, turn, tag, keys, after, line } => {
+                let id = SubscriptionId(run.next_subscription);
+                run.next_subscription += 1;
+                run.lines.insert(id, OnLine { s, turn, tag, line });
+                Input::SubscribeRange { id, keys, after }
+            }
+            StoreIn::Mark(line) => return line.mark(run.store.state().revision),
+            StoreIn::Cancel(id) => {
+                run.lines.remove(&id);
+                Input::Cancel(id)
+            }
+            StoreIn::AskLeases { batch, term, questions } => {
+                let answers = run.store.ask_leases(term, &questions);
+                return self.tell_keeper(m, KeeperIn::Stood { batch, answers });
+            }
             StoreIn::Tick => {
-                let leads = run.leader == Some(id_of(m));
+                let all = self.options.planted == Some(Planted::EveryoneEndsLeases);
+                let leads = all || run.leader == Some(id_of(m));
                 Input::Tick { leads, term: run.raft.term() }
             }
         };
@@ -100,8 +148,8 @@ impl World {
             Effect::Answer(id, applied) => {
                 let result = self.answer_is_true(m, id, &applied);
                 self.check(result);
-                if let Some(op) = run.store_waiting.remove(&id) {
-                    self.reply(op, Answer::Applied(applied));
+                if let Some(asker) = run.store_waiting.remove(&id) {
+                    self.reply_to(m, asker, Answer::Applied(applied));
                 }
             }
             Effect::Applied(index) => {
@@ -119,6 +167,9 @@ impl World {
                     if let Some((w, turn)) = run.sinks.remove(&id) {
                         self.watch_ended(w, turn);
                     }
+                    if let Some(OnLine { tag, line, .. }) = run.lines.remove(&id) {
+                        line.end(tag);
+                    }
                 }
             }
             Effect::Deliver(event, ids) => {
@@ -132,12 +183,22 @@ impl World {
                 }
             }
             Effect::Propose(command) => self.put_raft(m, run, RaftIn::Propose(command, None)),
-            // Nobody watches ranges here.
-            Effect::Digest(_)
-            | Effect::Count(_)
-            | Effect::Login { .. }
-            | Effect::RangeSubscribed(..)
-            | Effect::Tell(..) => {}
+            Effect::RangeSubscribed(id, result) => {
+                let Some(&OnLine { s, turn, tag, .. }) = run.lines.get(&id) else { return };
+                if result.is_err() {
+                    run.lines.remove(&id);
+                }
+                self.range_subscribed(s, turn, tag, result.map(|()| id));
+            }
+            Effect::Tell(record, ids) => {
+                let lines = &run.lines;
+                let on_line = |id| lines.get(&id).map(|at| (id, at.tag, &at.line));
+                for id in tell_all(ids.into_iter().filter_map(on_line), &record) {
+                    run.lines.remove(&id);
+                    run.store.handle(Input::Cancel(id));
+                }
+            }
+            Effect::Digest(_) | Effect::Count(_) | Effect::Login { .. } => {}
         }
     }
 }

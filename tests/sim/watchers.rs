@@ -8,7 +8,7 @@ use callboard::actors::store::SubscribeError;
 use callboard::storage::mvcc::watch::{SharedEvent, WatchPattern};
 use callboard::types::Revision;
 
-use super::invariants::watches;
+use super::invariants::watches::{self, Place};
 use super::random::Random;
 use super::settings::MS;
 use super::store_host::StoreIn;
@@ -21,8 +21,9 @@ const CATCH_UP: usize = 1000;
 pub struct Watcher {
     random: Random,
     pub pattern: WatchPattern,
-    /// The last revision that it saw.
-    pub after: Revision,
+    pub place: Place,
+    /// So many events come again of the revision of which it saw some already.
+    again: usize,
     /// Which subscription this is, and at which member, while it lives.
     turn: u64,
     at: Option<usize>,
@@ -38,7 +39,8 @@ impl Watcher {
             random.pick(&[("/", true), ("/k", true), ("/t", true), ("/q", true), ("/k/0", false)]);
         Watcher {
             pattern: WatchPattern { path: Bytes::from_static(path.as_bytes()), recursive },
-            after: Revision(1),
+            place: Place::at(Revision(1)),
+            again: 0,
             turn: 0,
             at: None,
             queue: VecDeque::new(),
@@ -53,11 +55,15 @@ impl World {
     /// A watcher looks at what came; where nothing can come any more it goes to some member.
     pub fn watcher(&mut self, w: usize) {
         while let Some(event) = self.watchers[w].queue.pop_front() {
-            let watcher = &self.watchers[w];
-            let (pattern, after) = (&watcher.pattern, watcher.after);
-            let result = watches::is_next(&self.ledger.history, pattern, after, &event);
+            let watcher = &mut self.watchers[w];
+            if watcher.again > 0 && event.revision() == watcher.place.revision {
+                watcher.again -= 1;
+                continue;
+            }
+            let (pattern, place) = (&watcher.pattern, watcher.place);
+            let result = watches::is_next(&self.ledger.history, pattern, place, &event);
             self.check(result);
-            self.watchers[w].after = event.revision();
+            self.watchers[w].place = place.saw(event.revision());
             self.stats.watched += 1;
         }
         self.watch_on(w);
@@ -81,20 +87,27 @@ impl World {
         }
         let m = watcher.random.pick(&up);
         let Some(run) = &self.members[m].run else { return };
-        let (pattern, mut after) = (watcher.pattern.clone(), watcher.after);
-        if after < run.published.compacted {
-            after = run.published.compacted; // the client is told, reads the whole, and watches on from there
+        let (pattern, mut place) = (watcher.pattern.clone(), watcher.place);
+        if place.revision <= run.published.compacted {
+            // The client is told, reads the whole, and watches on from there.
+            place = Place::at(run.published.compacted.next());
         }
-        let missed: Vec<_> = run.published.replay(&pattern, after.next()).take(CATCH_UP).collect();
+        let missed = run.published.replay(&pattern, place.revision).skip(place.events);
+        let missed: Vec<_> = missed.take(CATCH_UP).collect();
+        let present = run.published.revision;
         for event in &missed {
-            let result = watches::is_next(&self.ledger.history, &pattern, after, event);
-            after = event.revision();
+            let result = watches::is_next(&self.ledger.history, &pattern, place, event);
+            place = place.saw(event.revision());
             self.stats.watched += 1;
             self.check(result);
         }
         let watcher = &mut self.watchers[w];
-        watcher.after = after;
+        watcher.place = place;
         if missed.len() < CATCH_UP {
+            watcher.place = place.max(Place::at(present.next()));
+            // A member may be behind what this watcher saw elsewhere.
+            watcher.again = watcher.place.events;
+            let after = Revision(watcher.place.revision.0 - 1);
             watcher.turn += 1;
             watcher.at = Some(m);
             let turn = watcher.turn;
@@ -109,7 +122,7 @@ impl World {
         {
             // The client is told, reads the whole, and watches on from there.
             watcher.at = None;
-            watcher.after = watcher.after.max(compacted);
+            watcher.place = watcher.place.max(Place::at(compacted.next()));
         }
     }
 

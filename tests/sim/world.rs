@@ -6,8 +6,9 @@ use callboard::actors::raft_node::role::Input;
 use callboard::storage::mvcc::Member as MemberRecord;
 use callboard::types::MemberId;
 
-use super::clients::{Answer, Client, Op};
+use super::clients::{Answer, Op};
 use super::invariants::{Broken, elections::Elections, votes::Votes};
+use super::keeper_host::KeeperIn;
 use super::ledger::Ledger;
 use super::member::{Member, RaftIn};
 use super::network::{Links, Parcel};
@@ -15,8 +16,10 @@ use super::operator::Operator;
 use super::plan::Plan;
 use super::random::Random;
 use super::settings::{HEARTBEAT, MS, Options, Settings};
+use super::streams::Stream;
 use super::trace::Trace;
 use super::watchers::Watcher;
+use super::wishes::Client;
 
 /// What can happen. `m` is the place of a member, `life` the start of it that this is for.
 #[derive(Debug)]
@@ -38,6 +41,9 @@ pub enum Event {
     GiveUp { op: usize },
     Answer { op: usize, answer: Box<Answer> },
     Watcher { w: usize },
+    Stream { s: usize },
+    Keeper { m: usize, life: u64, input: Box<KeeperIn> },
+    AskLeader { op: usize, ask: u64 },
     Operator,
     Fault { number: usize },
     Undo { number: usize },
@@ -63,7 +69,13 @@ pub struct Stats {
     pub expired: u64,
     pub watched: u64,
     pub entries: u64,
-    pub unproven_keys: u64,
+    /// Leases kept alive, and those of them that had to be told.
+    pub kept_alive: u64,
+    pub checkpointed: u64,
+    pub reconnects: u64,
+    pub watches_compacted: u64,
+    /// Searches for an order that took too long.
+    pub unproven: u64,
     pub faults: BTreeMap<&'static str, u64>,
 }
 
@@ -82,6 +94,7 @@ pub struct World {
     pub clients: Vec<Client>,
     pub ops: Vec<Op>,
     pub watchers: Vec<Watcher>,
+    pub streams: Vec<Stream>,
     pub operator: Operator,
     pub elections: Elections,
     pub votes: Votes,
@@ -115,6 +128,9 @@ impl World {
         let watchers = (0..settings.watchers as usize)
             .map(|w| Watcher::new(options.seed, w, settings.watch_slots))
             .collect();
+        let streams = (0..settings.streams as usize)
+            .map(|s| Stream::new(options.seed, s, settings.watch_slots))
+            .collect();
         World {
             plan,
             now: 0,
@@ -130,6 +146,7 @@ impl World {
             clients,
             ops: Vec::new(),
             watchers,
+            streams,
             operator: Operator::new(options.seed),
             elections: Elections::default(),
             votes: Votes::default(),
@@ -158,6 +175,9 @@ impl World {
         }
         for w in 0..self.watchers.len() {
             self.after(150 * MS, Event::Watcher { w });
+        }
+        for s in 0..self.streams.len() {
+            self.after(150 * MS, Event::Stream { s });
         }
         for number in 0..self.plan.0.len() {
             self.after(self.plan.0[number].at, Event::Fault { number });
@@ -238,6 +258,9 @@ impl World {
             Event::GiveUp { op } => self.give_up(op),
             Event::Answer { op, answer } => self.answered(op, *answer),
             Event::Watcher { w } => self.watcher(w),
+            Event::Stream { s } => self.stream(s),
+            Event::Keeper { m, input, .. } => self.keeper(m, *input),
+            Event::AskLeader { op, ask } => self.ask_leader(op, ask),
             Event::Operator => self.operate(),
             Event::Fault { number } => self.fault(number),
             Event::Undo { number } => self.undo(number),
@@ -280,6 +303,9 @@ fn of(event: &Event) -> (u64, Option<(usize, Option<u64>)>) {
         Event::GiveUp { .. } => (14, None),
         Event::Answer { .. } => (15, None),
         Event::Watcher { .. } => (16, None),
+        Event::Stream { .. } => (24, None),
+        Event::Keeper { m, life, .. } => (25, Some((m, Some(life)))),
+        Event::AskLeader { .. } => (26, None),
         Event::Operator => (17, None),
         Event::Fault { .. } => (18, None),
         Event::Undo { .. } => (19, None),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::{
     AskLeases, Cancel, LeasesByEnd, Sink, Subscribe, SubscribeError, SubscriptionId,
     role::{Committed, Counted, Effect, Input, LeaseCounted, Role},
-    watch_line::{Mark, RangeRefused, SubscribeRange, Tags, WatchLine},
+    watch_line::{Mark, RangeRefused, SubscribeRange, WatchLine, tell_all},
 };
 use crate::{
     actors::{
@@ -28,10 +28,7 @@ use crate::{
     metrics::Metrics,
     published::{Published, Session},
     storage::{
-        mvcc::{
-            Applied, State,
-            watch::{SharedEvent, SharedRecord},
-        },
+        mvcc::{Applied, State, watch::SharedEvent},
         v2_tree::stats::V2Stats,
     },
     wire::{LeaseQuestion, LeaseStanding},
@@ -200,7 +197,11 @@ impl Store {
             }
             Effect::Tell(record, ids) => {
                 self.pace.metrics.watch_events.inc_by(ids.len() as u64);
-                self.tell(&ids, &record);
+                let lines = &self.lines;
+                let on_line = |id| lines.get(&id).map(|OnLine { tag, line }| (id, *tag, line));
+                for id in tell_all(ids.into_iter().filter_map(on_line), &record) {
+                    self.forget(id);
+                }
             }
             Effect::Propose(command) => {
                 if let Some(meet) = &self.raft_node {
@@ -246,29 +247,6 @@ impl Store {
                 Err(TrySendError::Full(_) | TrySendError::Closed(_)) => self.forget(id),
             },
             None => {}
-        }
-    }
-
-    /// Tells watches of a revision: neighbours on one line together.
-    fn tell(&mut self, ids: &[SubscriptionId], record: &Arc<SharedRecord>) {
-        let lines = &self.lines;
-        let mut missed = Vec::new();
-        let mut on_line = ids.iter().filter_map(|id| Some((*id, lines.get(id)?))).peekable();
-        while let Some((first, OnLine { tag, line })) = on_line.next() {
-            let (mut told, mut tags) = (vec![first], Tags::from_slice(&[*tag]));
-            while let Some((id, next)) = on_line.next_if(|(_, next)| Arc::ptr_eq(&next.line, line))
-            {
-                told.push(id);
-                tags.push(next.tag);
-            }
-            if let Err(tags) = line.tell(tags, record) {
-                tags.into_iter().for_each(|tag| line.end(tag));
-                missed.extend(told);
-            }
-        }
-        drop(on_line);
-        for id in missed {
-            self.forget(id); // its owner goes on from history
         }
     }
 

@@ -176,9 +176,16 @@ impl Role {
             let left_ticks = left_nanos.div_ceil(1_000_000_000 / TICKS_PER_SECOND);
             left_ticks.min(lease.ttl.saturating_mul(TICKS_PER_SECOND))
         });
-        let v3_lessor = v3_lessor_of(&state);
+        let v3_lessor = v3_lessor_of(&state, V3Lessor::default());
         let (hub, ranges) = (WatchHub::default(), RangeHub::default());
         Role { member, state, hub, ranges, lessor, v3_lessor, compactor }
+    }
+
+    /// With a checkpoint of each long v3 lease every so many ticks, in place of the usual time.
+    #[must_use]
+    pub fn with_checkpoints(mut self, ticks: u64) -> Self {
+        self.v3_lessor = v3_lessor_of(&self.state, V3Lessor::with_checkpoints(ticks));
+        self
     }
 
     /// The state as it is now.
@@ -275,7 +282,8 @@ impl Role {
             let left = counted.left(lease.id).filter(|_| known);
             left.unwrap_or(lease.ttl.saturating_mul(TICKS_PER_SECOND))
         });
-        self.v3_lessor = v3_lessor_of(&self.state);
+        let empty = V3Lessor::with_checkpoints(self.v3_lessor.checkpoint_ticks());
+        self.v3_lessor = v3_lessor_of(&self.state, empty);
         let mut effects = vec![Effect::Publish, Effect::Applied(self.state.applied_index)];
         if self.state.compacted > before.revision || self.is_corrupt() {
             effects.push(self.end_all());

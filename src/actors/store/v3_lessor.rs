@@ -26,9 +26,11 @@ const CHECKPOINT_TICKS: u64 = 300 * TICKS_PER_SECOND;
 const CHECKPOINTS_MAX: usize = 1000;
 
 /// See the head of the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct V3Lessor {
     now: u64,
+    /// The time between two checkpoints of a lease.
+    checkpoint_ticks: u64,
     /// Whether this member leads in `term`, and gives answers.
     leads: bool,
     /// The last term in which it led.
@@ -75,7 +77,31 @@ pub struct Renewed {
     pub must_tell: bool,
 }
 
+impl Default for V3Lessor {
+    fn default() -> V3Lessor {
+        V3Lessor::with_checkpoints(CHECKPOINT_TICKS)
+    }
+}
+
 impl V3Lessor {
+    /// One whose leases have a checkpoint every so many ticks.
+    pub fn with_checkpoints(checkpoint_ticks: u64) -> V3Lessor {
+        V3Lessor {
+            now: 0,
+            checkpoint_ticks,
+            leads: false,
+            term: Term(0),
+            leases: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            checkpoints: BTreeSet::new(),
+        }
+    }
+
+    /// The time between two checkpoints of a lease, in ticks.
+    pub fn checkpoint_ticks(&self) -> u64 {
+        self.checkpoint_ticks
+    }
+
     /// A lease runs from now on.
     pub fn granted(&mut self, id: LeaseId, ttl: u64) {
         self.set(id, ttl, ttl);
@@ -105,7 +131,8 @@ impl V3Lessor {
         if self.term == term {
             return;
         }
-        *self = V3Lessor { now: self.now, leads: true, term, ..V3Lessor::default() };
+        let empty = V3Lessor::with_checkpoints(self.checkpoint_ticks);
+        *self = V3Lessor { now: self.now, leads: true, term, ..empty };
         for (id, ttl, left) in leases {
             self.set(id, ttl, left);
         }
@@ -185,7 +212,7 @@ impl V3Lessor {
         if let Some(before) = lease.checkpoint.take() {
             self.checkpoints.remove(&(before, id));
         }
-        let at = self.now + CHECKPOINT_TICKS;
+        let at = self.now + self.checkpoint_ticks;
         if at + GRACE_TICKS < lease.end {
             lease.checkpoint = Some(at);
             self.checkpoints.insert((at, id));
@@ -292,6 +319,17 @@ mod tests {
         assert_eq!(next_due(&mut lessor), Some((2998, told(401))));
         assert_eq!(next_due(&mut lessor), Some((3000, told(101))));
         assert_eq!(next_due(&mut lessor), Some((1002, ends(&[ONE]))));
+    }
+
+    #[test]
+    fn checkpoints_come_as_often_as_is_said_whoever_leads() {
+        let mut lessor = V3Lessor::with_checkpoints(20);
+        for term in 1..3 {
+            lessor.lead(Term(term), [(ONE, 10, 10)].into_iter());
+            let told = vec![(ONE, 9)]; // whole seconds, rounded up
+            let due = Due { term: Term(term), ended: Vec::new(), checkpoints: told };
+            assert_eq!(next_due(&mut lessor), Some((20, due)));
+        }
     }
 
     #[test]

@@ -108,6 +108,29 @@ pub struct WatchLine {
     pending: IntGauge,
 }
 
+/// Tells subscriptions of a revision, neighbours on one line together. Answers which have ended, because
+/// their lines had no room: their owners know, and go on from history.
+pub fn tell_all<'a>(
+    subscriptions: impl Iterator<Item = (SubscriptionId, u64, &'a Arc<WatchLine>)>,
+    record: &Arc<SharedRecord>,
+) -> Vec<SubscriptionId> {
+    let mut ended = Vec::new();
+    let mut subscriptions = subscriptions.peekable();
+    while let Some((first, tag, line)) = subscriptions.next() {
+        let (mut ids, mut tags) = (vec![first], Tags::from_slice(&[tag]));
+        let is_neighbour = |(.., next): &(_, _, &Arc<WatchLine>)| Arc::ptr_eq(next, line);
+        while let Some((id, tag, _)) = subscriptions.next_if(is_neighbour) {
+            ids.push(id);
+            tags.push(tag);
+        }
+        if let Err(tags) = line.tell(tags, record) {
+            tags.into_iter().for_each(|tag| line.end(tag));
+            ended.extend(ids);
+        }
+    }
+    ended
+}
+
 impl WatchLine {
     /// A line on which `capacity` revisions may wait; `pending` counts them for each watch.
     pub fn new(capacity: usize, pending: IntGauge) -> (Arc<WatchLine>, mpsc::Receiver<Told>) {
@@ -117,7 +140,7 @@ impl WatchLine {
     }
 
     /// Tells watches of a revision, all or, where there is no room, none: those come back.
-    pub(super) fn tell(&self, tags: Tags, record: &Arc<SharedRecord>) -> Result<(), Tags> {
+    fn tell(&self, tags: Tags, record: &Arc<SharedRecord>) -> Result<(), Tags> {
         let Ok(permit) = self.sender.try_reserve() else { return Err(tags) };
         let pending = Pending::new(&self.pending, tags.len());
         permit.send(Told::Record { tags, record: Arc::clone(record), pending });
@@ -125,11 +148,12 @@ impl WatchLine {
     }
 
     /// Tells the owner that a watch has ended, after all that it was told.
-    pub(super) fn end(&self, tag: u64) {
+    pub fn end(&self, tag: u64) {
         self.missing(|missed| missed.watches.push(tag));
     }
 
-    pub(super) fn mark(&self, revision: Revision) {
+    /// Tells the owner that all up to `revision` has been told.
+    pub fn mark(&self, revision: Revision) {
         if self.sender.try_send(Told::Mark(revision)).is_err() {
             self.missing(|missed| missed.mark = true);
         }

@@ -2,8 +2,10 @@
 
 pub mod durability;
 pub mod elections;
+pub mod lease_terms;
 pub mod leases;
 pub mod membership;
+pub mod range_watches;
 pub mod reads;
 pub mod states;
 pub mod votes;
@@ -24,7 +26,9 @@ pub enum Invariant {
     AnswersAreTrue,
     ReadsAreFresh,
     WatchOrder,
+    RangeWatches,
     Leases,
+    LeaseTerms,
     Membership,
     MemoryBounds,
     Recovery,

@@ -144,9 +144,9 @@ impl Role {
     }
 }
 
-/// A clock for the v3 leases of `state`, until this member leads and gives them their time anew.
-pub(super) fn v3_lessor_of(state: &State) -> V3Lessor {
-    let mut lessor = V3Lessor::default();
+/// `lessor`, which is empty, as a clock for the v3 leases of `state`, until this member leads and gives
+/// them their time anew.
+pub(super) fn v3_lessor_of(state: &State, mut lessor: V3Lessor) -> V3Lessor {
     for (id, ttl, _) in v3_leases(state) {
         lessor.granted(id, ttl);
     }
