@@ -47,6 +47,7 @@ use crate::{
         },
         wal_writer::{self, Control, WalFigures, role::Role as WalRole},
     },
+    audit_log::AuditLog,
     bootstrap::{self, Bootstrap, BootstrapError},
     clock::wall_clock,
     config::{Config, MetricsDetail},
@@ -169,7 +170,8 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     certificates.look_after().map_err(system("listening for signals"))?;
     let core = Core::start(config, &disk, opened, &metrics, peer_listeners)?;
     let gate = gate::open(config)?;
-    let doors = Arc::new(core.doors(config, telemetry, certificates.current(), gate));
+    let audit = gate::open_audit_log(config)?;
+    let doors = Arc::new(core.doors(config, telemetry, certificates.current(), gate, audit));
     let publishing =
         publish::publish(config, &core.published, core.raft_node.clone(), &core.raft_gauge);
     tokio::pin!(publishing);
@@ -223,6 +225,9 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     core.hand_over(Duration::from_millis(config.election_timeout_ms)).await;
     _ = server.send(http::server::Drain).await; // or it has ended by itself
     core.stop().await;
+    if let Some(audit) = &doors.audit {
+        audit.close();
+    }
     tracing::info!("stopped");
     Ok(Ended::Stopped)
 }
@@ -431,6 +436,7 @@ impl Core {
         telemetry: Telemetry,
         certificates: Option<Tls>,
         gate: http::auth::Gate,
+        audit: Option<AuditLog>,
     ) -> Doors {
         let raft_node = self.raft_node.clone();
         Doors {
@@ -466,6 +472,7 @@ impl Core {
             certificates,
             drain: http::drain::DrainSignal::default(),
             gate,
+            audit,
             grpc: GrpcFigures::new(config.metrics == MetricsDetail::Extensive),
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,

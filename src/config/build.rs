@@ -10,7 +10,7 @@ use super::settings::{Effect, Kind, Setting, by_name};
 use super::url::Url;
 use super::values::{parse_bool, parse_duration, parse_i64, parse_u64};
 use super::{
-    AutoCompaction, ClusterState, Config, InitialMember, Loaded, LogFormat, LogOutput,
+    AuditFile, AutoCompaction, ClusterState, Config, InitialMember, Loaded, LogFormat, LogOutput,
     MailboxCapacities, MetricsDetail, Proxy, ProxyMode, discovery, rules,
 };
 
@@ -248,6 +248,7 @@ pub(super) fn build(
             _ => LogFormat::Console,
         },
         log_outputs: log_outputs(givens)?,
+        audit_log: audit_log(givens)?,
         mailbox: MailboxCapacities {
             raft_node: givens.size("mailbox-raft-node")?,
             wal_writer: givens.size("mailbox-wal-writer")?,
@@ -262,6 +263,18 @@ pub(super) fn build(
     };
     rules::validate(&config, givens, advertise_required, &mut notices)?;
     Ok(Loaded { config, notices })
+}
+
+fn audit_log(givens: &Givens) -> Result<Option<AuditFile>, ConfigError> {
+    let path = givens.text("audit-log");
+    if path.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(AuditFile {
+        path: path.into(),
+        max_bytes: givens.count("audit-log-max-bytes")?,
+        max_files: givens.count("audit-log-max-files")? as u32,
+    }))
 }
 
 fn proxy(givens: &Givens) -> Result<Proxy, ConfigError> {

@@ -166,6 +166,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where the log goes; never empty.
     pub log_outputs: Vec<LogOutput>,
+    /// Where changes and refusals are written down, if they are.
+    pub audit_log: Option<AuditFile>,
 
     /// How many messages may wait in each actor's mailbox.
     pub mailbox: MailboxCapacities,
@@ -301,6 +303,17 @@ pub enum LogOutput {
     Stdout,
     /// Appended to this file.
     File(PathBuf),
+}
+
+/// `audit-log` and the settings that go with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditFile {
+    /// The file.
+    pub path: PathBuf,
+    /// A longer one is put away.
+    pub max_bytes: u64,
+    /// So many that were put away are kept.
+    pub max_files: u32,
 }
 
 /// How many messages may wait in each mailbox; each is at least 1.

@@ -409,6 +409,13 @@ pub const SETTINGS: &[Setting] = &[
     setting(Section::Logging, "log-rotation-config-json", Kind::Text, "",
         "How a log file is rotated.").ignored("files of the log are not rotated by this process; logrotate with copytruncate does it"),
 
+    setting(Section::Logging, "audit-log", Kind::Path, "",
+        "File that gets a line of JSON for each change and each refusal; empty is none.").ours(),
+    setting(Section::Logging, "audit-log-max-bytes", Kind::Count(4096, u64::MAX), "104857600",
+        "Bytes of audit-log at which it is put away as audit-log.1 and begun anew.").ours(),
+    setting(Section::Logging, "audit-log-max-files", Kind::Count(0, 10_000), "10",
+        "Files of audit-log that were put away and are kept.").ours(),
+
     // Authentication
     setting(Section::Auth, "auth-token", Kind::Text, "simple",
         "The kind of authentication tokens: simple, or jwt,pub-key=FILE,priv-key=FILE,sign-method=RS256,ttl=5m.").agree(),

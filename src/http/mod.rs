@@ -18,6 +18,7 @@ use crate::{
             watch_line::{Mark, SubscribeRange},
         },
     },
+    audit_log::AuditLog,
     metrics::Metrics,
     published::Published,
     storage::v2_tree::stats::V2Stats,
@@ -26,6 +27,7 @@ use crate::{
 
 pub mod answer;
 mod aside;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cors;
@@ -82,6 +84,8 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Passwords and tokens.
     pub gate: auth::Gate,
+    /// Where changes and refusals are written down, if they are.
+    pub audit: Option<AuditLog>,
     /// `--quota-backend-bytes` at work.
     pub quota: quota::Quota,
     /// What is counted of RPCs.

@@ -22,6 +22,7 @@ pub fn metrics(doors: &Doors) -> Answer {
     store(&mut page, doors);
     mailboxes(&mut page, &doors.metrics.mailboxes());
     certificates(&mut page, doors);
+    audit_log(&mut page, doors);
     files(&mut page);
     doors.grpc.write(&mut page.0);
     answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.0)
@@ -330,6 +331,18 @@ fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {
         page.line(format_args!("{name}_bucket{{mailbox=\"{mailbox}\",le=\"+Inf\"}} {count}"));
         page.line(format_args!("{name}_sum{{mailbox=\"{mailbox}\"}} {sum}"));
         page.line(format_args!("{name}_count{{mailbox=\"{mailbox}\"}} {count}"));
+    }
+}
+
+fn audit_log(page: &mut Page, doors: &Doors) {
+    let Some(log) = &doors.audit else { return };
+    let figures = log.figures();
+    for (name, help, figure) in [
+        ("callboard_audit_lines_total", "Lines written to the audit log.", &figures.written),
+        ("callboard_audit_dropped_total", "Lines that the audit log has lost.", &figures.dropped),
+        ("callboard_audit_errors_total", "Writes of the audit log that failed.", &figures.errors),
+    ] {
+        page.counter(name, help, figure.load(Ordering::Relaxed));
     }
 }
 

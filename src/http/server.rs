@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Doors,
+    audit::{self, Certificate},
     grpc::{self, GrpcDoor},
     here::Here,
     opening::{self, Opened, Protocol},
@@ -217,6 +218,11 @@ pub(super) fn connections(
             let doors = Arc::clone(&drained);
             async move { doors.drain.given().await }
         })
+        .on_connect_ext(|io: &ClientStream<Opened<Wire>>, data| {
+            if let Some(certificate) = io.certificate() {
+                data.insert(certificate);
+            }
+        })
         .h1(DoorFactory::new(Arc::clone(doors), offer));
     let doors = Arc::clone(doors);
     fn_factory(move || {
@@ -252,6 +258,9 @@ where
     match shaken {
         Ok(Ok(stream)) => serve(Wire::Tls(Box::new(stream)), peer, http, grpc).await,
         Ok(Err(error)) => {
+            if let Some(log) = grpc.audit() {
+                audit::handshake_refused(log, peer, &error);
+            }
             debug!(?peer, %error, "a TLS handshake came to nothing");
             Ok(())
         }
@@ -272,15 +281,23 @@ async fn serve<S>(
 where
     S: Service<(ClientStream<Opened<Wire>>, Option<SocketAddr>)>,
 {
+    let certificate = match &io {
+        Wire::Tls(tls) if grpc.audit().is_some() => {
+            Certificate::of(tls.get_ref().1.peer_certificates())
+        }
+        _ => None,
+    };
     let opening = tokio::select! {
         opening = tokio::time::timeout(HEAD_TIMEOUT, opening::read(io)) => opening,
         () = grpc.drained() => return Ok(()),
     };
     // How it ended concerns only the client.
     match opening {
-        Ok(Ok((Protocol::Http2, io))) => grpc::server::serve(io, peer, grpc).await,
+        Ok(Ok((Protocol::Http2, io))) => grpc::server::serve(io, peer, certificate, grpc).await,
         Ok(Ok((Protocol::Http1, _))) if !grpc.offers_http() => {} // as etcd does, without a word
-        Ok(Ok((Protocol::Http1, io))) => _ = http.call((ClientStream::new(io), peer)).await,
+        Ok(Ok((Protocol::Http1, io))) => {
+            _ = http.call((ClientStream::new(io, certificate), peer)).await;
+        }
         Ok(Err(_)) | Err(_) => {} // it said nothing
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::Framing;
+use super::{audit::Certificate, framing::Framing};
 
 /// See the head of the module.
 #[derive(Debug)]
@@ -18,12 +18,18 @@ pub struct ClientStream<S> {
     framing: Framing,
     /// Escaped, not yet read by the parser.
     escaped: Bytes,
+    certificate: Option<Certificate>,
 }
 
 impl<S> ClientStream<S> {
     /// At the beginning of a conversation.
-    pub fn new(io: S) -> ClientStream<S> {
-        ClientStream { io, framing: Framing::default(), escaped: Bytes::new() }
+    pub fn new(io: S, certificate: Option<Certificate>) -> ClientStream<S> {
+        ClientStream { io, framing: Framing::default(), escaped: Bytes::new(), certificate }
+    }
+
+    /// Whose certificate its client showed.
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.certificate.clone()
     }
 }
 

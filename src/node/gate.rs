@@ -1,10 +1,12 @@
-//! What the configuration says about passwords and tokens, with the keys read from their files.
+//! What the configuration says about passwords and tokens, with the keys read from their files; and where
+//! the audit log goes.
 
 use std::{io, path::Path, time::Duration};
 
 use super::RunError;
 use crate::{
-    config::{AuthToken, Config},
+    audit_log::{AuditLog, AuditSettings},
+    config::{AuditFile, AuthToken, Config},
     http::auth::{Gate, Tokens, jwt::Jwt},
 };
 
@@ -25,6 +27,17 @@ pub(super) fn open(config: &Config) -> Result<Gate, RunError> {
         }
     };
     Ok(Gate::new(tokens, config.bcrypt_cost))
+}
+
+/// Opens the audit log, if there is to be one.
+pub(super) fn open_audit_log(config: &Config) -> Result<Option<AuditLog>, RunError> {
+    let Some(AuditFile { path, max_bytes, max_files }) = config.audit_log.clone() else {
+        return Ok(None);
+    };
+    let url = path.display().to_string();
+    let settings = AuditSettings { path, max_bytes, max_files };
+    let opened = AuditLog::open(&settings);
+    opened.map(Some).map_err(|error| RunError::Listen { setting: "audit-log", url, error })
 }
 
 fn key(path: &Path) -> Result<Vec<u8>, RunError> {

@@ -185,6 +185,7 @@ impl Member {
             published,
             stats,
             metrics,
+            audit: None,
             gate: callboard::http::auth::Gate::default(),
             settings: DoorSettings {
                 max_request_bytes: sizes.request_bytes,

@@ -5,17 +5,15 @@
 //! what a refusal looks like, [`streaming`] an RPC with many answers. What the RPCs do is in
 //! [`crate::http::v3`], and is known here by its table of methods alone.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use actix_http::{
-    Method, Payload, Request, StatusCode,
-    header::{self, HeaderMap},
-};
+use actix_http::{Method, Payload, Request, StatusCode, header};
 
 use self::codec::Json;
 use super::{
     Doors,
     answer::{self, Answer},
+    audit::Certificate,
     body::{self, BodyError},
     service::Routed,
     v3::{
@@ -62,7 +60,7 @@ pub fn answer(doors: &Arc<Doors>, path: &[u8], request: &mut Request) -> Routed 
     if request.method() != Method::POST {
         return Routed::Now(answer::method_not_allowed(Some("POST")));
     }
-    let caller = caller(request.head().headers(), request.peer_addr());
+    let caller = caller(request);
     let declared = body::declared_len(request.head());
     let payload = request.take_payload();
     let doors = Arc::clone(doors);
@@ -116,13 +114,16 @@ fn refuse_without_leader(doors: &Doors, caller: &Caller) -> Result<(), RpcError>
 }
 
 /// Who calls. A header `Grpc-Metadata-NAME` is gRPC's metadata NAME.
-pub fn caller(headers: &HeaderMap, remote: Option<SocketAddr>) -> Caller {
+pub fn caller(request: &Request) -> Caller {
+    let headers = request.head().headers();
     let metadata = |name: &str| headers.get(name).map(header::HeaderValue::as_bytes);
     let token = metadata("grpc-metadata-token").or_else(|| metadata("authorization"));
     Caller {
         token: token.map(bare_token),
         has_leader: metadata("grpc-metadata-hasleader") == Some(b"true"),
-        remote,
+        remote: request.peer_addr(),
+        door: "gateway",
+        certificate: Certificate::of_request(request),
     }
 }
 

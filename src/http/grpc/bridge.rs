@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix_http::{
-    BoxedPayloadStream, Payload, Request as Http1Request,
+    BoxedPayloadStream, HttpMessage as _, Payload, Request as Http1Request,
     body::{BodySize, MessageBody as _},
     error::PayloadError,
     header as http1,
@@ -32,6 +32,7 @@ use crate::{
     clock::wall_clock,
     http::{
         answer::{self, Answer},
+        audit::Certificate,
         framing,
     },
 };
@@ -100,6 +101,9 @@ fn http1_request(
         && let Ok(host) = http1::HeaderValue::from_str(authority.as_str())
     {
         out.headers.insert(http1::HOST, host); // it stands above the header of that name
+    }
+    if let Some(certificate) = head.extensions.get::<Certificate>() {
+        request.extensions_mut().insert(certificate.clone());
     }
     Some(request)
 }

@@ -93,6 +93,8 @@ impl Metadata {
             token: token.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
             has_leader: text(headers, "hasleader") == "true",
             remote,
+            door: "grpc",
+            certificate: head.extensions.get().cloned(),
         };
         Ok(Metadata { caller, timeout, encoding })
     }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use actix_web::dev::ServiceFactory as _;
 
+use crate::audit_log::AuditLog;
+
 use super::{
     Doors,
     route::Offer,
@@ -60,6 +62,11 @@ impl GrpcDoor {
     /// Ends when the member shuts down.
     pub async fn drained(&self) {
         self.doors.drain.given().await;
+    }
+
+    /// Where changes and refusals are written down, if they are.
+    pub fn audit(&self) -> Option<&AuditLog> {
+        self.doors.audit.as_ref()
     }
 
     /// Whether connections may speak HTTP/1.1.

@@ -17,6 +17,7 @@ use super::{
     keepalive::{Keepalive, OpenCall, Signs, Watched},
     metadata,
 };
+use crate::http::audit::Certificate;
 
 /// How long a client may take to send its settings.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,8 +38,12 @@ const PIECES_BYTES: usize = 4 * 1024 * 1024;
 const HASTY_RESETS_MAX: usize = 100;
 
 /// Serves a connection to its end.
-pub async fn serve<S>(io: S, remote: Option<SocketAddr>, door: Rc<GrpcDoor>)
-where
+pub async fn serve<S>(
+    io: S,
+    remote: Option<SocketAddr>,
+    certificate: Option<Certificate>,
+    door: Rc<GrpcDoor>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let signs = Rc::new(Signs::default());
@@ -50,7 +55,7 @@ where
         () = door.drained() => return,
     };
     let Ok(Ok(connection)) = handshake else { return }; // it did not mean it
-    take(connection, remote, door, signs).await;
+    take(connection, (remote, certificate), door, signs).await;
 }
 
 fn builder(door: &GrpcDoor) -> Builder {
@@ -70,7 +75,7 @@ fn builder(door: &GrpcDoor) -> Builder {
 /// Takes requests until the client hangs up or, once the member drains, all that were taken are answered.
 async fn take<S>(
     mut connection: Connection<S, Bytes>,
-    remote: Option<SocketAddr>,
+    (remote, certificate): (Option<SocketAddr>, Option<Certificate>),
     door: Rc<GrpcDoor>,
     signs: Rc<Signs>,
 ) where
@@ -94,7 +99,10 @@ async fn take<S>(
             connection.poll_accept(cx)
         });
         // An error is the client's, and h2 has told it.
-        let Some(Ok((request, respond))) = next.await else { return };
+        let Some(Ok((mut request, respond))) = next.await else { return };
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         let (open, door) = (OpenCall::new(&signs), Rc::clone(&door));
         if door.offer.has_grpc() && (metadata::is_grpc(request.headers()) || !door.offer.has_http())
         {

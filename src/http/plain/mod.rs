@@ -22,7 +22,7 @@ use super::{
         error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError},
     },
 };
-use crate::metrics::Door;
+use crate::{audit_log::Deed, metrics::Door};
 
 pub mod conditions;
 pub mod events;
@@ -100,6 +100,19 @@ struct Asked {
     last_event_id: Option<Vec<u8>>,
 }
 
+/// What a request does, for the audit log.
+pub fn deed(path: &[u8], query: &str, method: &Method) -> Deed {
+    let deed = match *method {
+        Method::PUT => Deed::of("put"),
+        Method::DELETE => Deed::of("delete"),
+        _ => Deed::quiet("read"),
+    };
+    let params = Params::parse(query).unwrap_or_default();
+    let in_path = path.strip_prefix(PREFIX).unwrap_or_default();
+    let key = params.key.as_deref().unwrap_or(in_path);
+    if params.prefix { deed.range(key, &end_of_prefix(key)) } else { deed.key(key) }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Get,
@@ -148,7 +161,7 @@ fn ask(doors: &Arc<Doors>, path: &[u8], query: &str, request: &Request) -> Resul
     Ok(Asked {
         doors: Arc::clone(doors),
         services: Services::new(Arc::clone(doors)),
-        caller: gateway::caller(headers, request.peer_addr()),
+        caller: Caller { door: "kv", ..gateway::caller(request) },
         key,
         params,
         conditions: Conditions::parse(headers)?,

@@ -70,7 +70,7 @@ impl Credentials {
         match doors.gate.check_again(published, remote, &user, &password).await {
             Ok(identity) => Ok(Some(identity)),
             Err(PasswordError::Wrong | PasswordError::NoPassword) => Err(V2Error::Unauthorized),
-            Err(PasswordError::TooMany) => Err(V2Error::Busy),
+            Err(PasswordError::TooMany) => Err(V2Error::TooMany),
             Err(PasswordError::Stopping) => Err(V2Error::Stopped),
         }
     }
@@ -153,6 +153,12 @@ fn is_listing(state: &State, path: &[u8], below: &KeyRange) -> bool {
     state.key(path).is_none()
         && (state.keys.range(from, to).next().is_some()
             || state.dirs.range(from, to).next().is_some())
+}
+
+/// Who a request says that it is from.
+pub fn claimed_user(request: &Request) -> Option<String> {
+    let value = request.head().headers().get(header::AUTHORIZATION)?;
+    basic(value.as_bytes()).map(|(user, _)| user)
 }
 
 /// Name and password of `Basic …`.

@@ -86,6 +86,9 @@ pub enum V2Error {
     /// The mailbox was full, nothing was proposed.
     #[error("etcdserver: too many requests")]
     Busy,
+    /// More is asked than is let in at once, nothing was proposed.
+    #[error("etcdserver: too many requests")]
+    TooMany,
     /// No leader is known, nothing was proposed.
     #[error("etcdserver: no leader")]
     NoLeader,
@@ -179,6 +182,7 @@ impl V2Error {
             V2Error::Unauthorized => {
                 ((110, "The request requires user authentication"), StatusCode::UNAUTHORIZED)
             }
+            V2Error::TooMany => (RAFT, StatusCode::TOO_MANY_REQUESTS),
             V2Error::Busy | V2Error::Stopped => (RAFT, StatusCode::SERVICE_UNAVAILABLE),
             V2Error::NoLeader
             | V2Error::TimedOut(_)
@@ -217,7 +221,7 @@ impl V2Error {
         set_cluster_id(&mut answer, doors);
         answer::set_number(&mut answer, &X_ETCD_INDEX, index);
         match self {
-            V2Error::Busy => {
+            V2Error::Busy | V2Error::TooMany => {
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             V2Error::Stopped => answer.head_mut().set_connection_type(ConnectionType::Close),
@@ -290,6 +294,7 @@ mod tests {
             ),
             (V2Error::TooLarge, 210, "Invalid POST form", 400),
             (V2Error::Busy, 300, raft, 503),
+            (V2Error::TooMany, 300, raft, 429),
             (V2Error::Stopped, 300, raft, 503),
             (V2Error::NoLeader, 300, raft, 500),
             (V2Error::TimedOut(Blame::LeaderLost), 300, raft, 500),

@@ -5,7 +5,17 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Answers, Caller, Requests, Services, error::RpcError, long};
+use super::{
+    Answers, Caller, Requests, Services,
+    audit::Audited as _,
+    error::RpcError,
+    long,
+    pb::{
+        etcdserverpb::{RangeRequest, SnapshotRequest},
+        v3electionpb::LeaderRequest,
+    },
+};
+use crate::audit_log::Deed;
 
 /// How messages are written.
 pub trait Codec: Copy + Send + 'static {
@@ -57,8 +67,16 @@ macro_rules! unary {
                 match self {
                     $(Unary::$name => {
                         let request = codec.decode(request)?;
+                        let audit = services.audit(caller, &request);
                         let calling = Box::pin(services.$call(caller, request));
-                        long::encode(codec, calling.await?).await
+                        let answered = calling.await;
+                        if let Some(audit) = audit {
+                            match &answered {
+                                Ok(answer) => audit.answered(answer.header, answer),
+                                Err(error) => audit.failed(error),
+                            }
+                        }
+                        long::encode(codec, answered?).await
                     })*
                 }
             }
@@ -174,22 +192,40 @@ impl Streaming {
         services.catch_up(caller).await;
         match self {
             Streaming::Watch => {
-                Ok(encoded(codec, services.watch(caller, decoded(codec, requests))?))
+                let called = services.watch(caller, decoded(codec, requests));
+                services.audit_stream(caller, &called, || Deed::quiet("watch"));
+                Ok(encoded(codec, called?))
             }
             Streaming::LeaseKeepAlive => {
-                Ok(encoded(codec, services.lease_keep_alive(caller, decoded(codec, requests))?))
+                let called = services.lease_keep_alive(caller, decoded(codec, requests));
+                services.audit_stream(caller, &called, || Deed::quiet("lease-keep-alive"));
+                Ok(encoded(codec, called?))
             }
             Streaming::RangeStream | Streaming::Snapshot | Streaming::Observe => {
                 let request = requests.next().await.unwrap_or(Ok(Bytes::new()))?;
                 match self {
                     Streaming::RangeStream => {
-                        let answers = services.range_stream(caller, codec.decode(request)?).await?;
-                        Ok(encoded(codec, answers))
+                        let request: RangeRequest = codec.decode(request)?;
+                        let keys = (request.key.clone(), request.range_end.clone());
+                        let called = services.range_stream(caller, request).await;
+                        let deed = || Deed::quiet("range").range(&keys.0, &keys.1);
+                        services.audit_stream(caller, &called, deed);
+                        Ok(encoded(codec, called?))
                     }
                     Streaming::Snapshot => {
-                        Ok(encoded(codec, services.snapshot(caller, codec.decode(request)?)?))
+                        let request: SnapshotRequest = codec.decode(request)?;
+                        let called = services.snapshot(caller, request);
+                        services.audit_stream(caller, &called, || request.deed());
+                        Ok(encoded(codec, called?))
                     }
-                    _ => Ok(encoded(codec, services.observe(caller, codec.decode(request)?)?)),
+                    _ => {
+                        let request: LeaderRequest = codec.decode(request)?;
+                        let name = request.name.clone();
+                        let called = services.observe(caller, request);
+                        services
+                            .audit_stream(caller, &called, || Deed::quiet("observe").key(&name));
+                        Ok(encoded(codec, called?))
+                    }
                 }
             }
         }

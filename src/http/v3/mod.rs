@@ -7,8 +7,10 @@ use std::{fmt, net::SocketAddr, pin::Pin, sync::Arc};
 use futures_util::Stream;
 
 use self::{error::RpcError, pb::etcdserverpb::ResponseHeader};
-use super::Doors;
+use super::{Doors, audit::Certificate};
 use crate::types::Revision;
+
+pub mod audit;
 
 #[allow(
     missing_docs,
@@ -66,6 +68,10 @@ pub struct Caller {
     pub has_leader: bool,
     /// From where.
     pub remote: Option<SocketAddr>,
+    /// Through which door, for the audit log.
+    pub door: &'static str,
+    /// Whose certificate was shown, for the audit log.
+    pub certificate: Option<Certificate>,
 }
 
 impl fmt::Debug for Caller {
@@ -75,6 +81,8 @@ impl fmt::Debug for Caller {
             .field("has_token", &self.token.is_some())
             .field("has_leader", &self.has_leader)
             .field("remote", &self.remote)
+            .field("door", &self.door)
+            .field("certificate", &self.certificate)
             .finish()
     }
 }

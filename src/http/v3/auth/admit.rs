@@ -60,7 +60,7 @@ impl Services {
     }
 
     /// The caller's name; none while authentication is off.
-    pub(super) fn user_of(&self, caller: &Caller) -> Result<Option<String>, RpcError> {
+    pub(in crate::http::v3) fn user_of(&self, caller: &Caller) -> Result<Option<String>, RpcError> {
         Ok(self.standing(caller)?.map(|standing| standing.user))
     }
 

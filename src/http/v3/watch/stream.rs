@@ -25,11 +25,13 @@ use crate::{
         mailbox::AskError,
         store::watch_line::{Mark, RangeRefused, SubscribeRange, Told, WatchLine},
     },
+    audit_log::Deed,
     http::{
         Doors,
         v2::keys::is_corrupt,
         v3::{
             Caller, Requests, Services,
+            audit::Audited as _,
             error::{COMPACTED, CORRUPT, RpcError, STOPPED, TOO_MANY_REQUESTS},
             pb::{
                 Event,
@@ -273,6 +275,9 @@ impl WatchStream {
         keys: &crate::command::KeyRange,
     ) -> Result<i64, String> {
         let admitted = self.services.admit_watch(&self.caller, keys);
+        if let Err(error) = &admitted {
+            self.services.audit_refused_watch(&self.caller, error, || request.deed());
+        }
         admitted.map_err(|error| answers::reason_of(&error))?;
         if request.start_revision < 0 {
             return Err(COMPACTED.message.into_owned());
@@ -350,6 +355,8 @@ impl WatchStream {
         if watch.auth_revision != auth_revision {
             let (watch_id, watcher) = (watch.watch_id, watch.watcher.as_ref());
             if let Err(error) = self.services.still_may_watch(watcher, &watch.keys) {
+                let deed = Deed::quiet("watch").range(&watch.keys.key, &watch.keys.range_end);
+                self.services.audit_refused_watch(&self.caller, &error, || deed);
                 self.remove(tag);
                 let cancel_reason = answers::reason_of(&error);
                 let canceled = answers::canceled(header, watch_id);
