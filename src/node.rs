@@ -54,7 +54,7 @@ use crate::{
     http::{
         self, DoorSettings, Doors,
         grpc::figures::GrpcFigures,
-        server::{HttpServer, ServerSettings, Tls},
+        server::{HttpServer, Tls},
     },
     metrics::Metrics,
     published::Published,
@@ -190,7 +190,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     };
     // One worker is none of its own: it shares the thread of RaftNode and Store.
     let workers = if config.http_workers == 1 { 0 } else { config.http_workers };
-    let settings = ServerSettings { workers, ..ServerSettings::default() };
+    let settings = gate::server_settings(config, workers);
     let server = {
         let doors = Arc::clone(&doors);
         HttpServer::start_in_arbiter(&core.arbiter.handle(), move |_| {
@@ -449,6 +449,7 @@ impl Core {
                 Arc::clone(&self.raft_gauge),
             ),
             transfer: raft_node.recipient(),
+            limits: gate::limits(config),
             quota: http::quota::Quota::new(config.quota_auto_disarm),
             subscribe: Mailbox::<Subscribe>::new(
                 self.store.clone().recipient(),
@@ -495,6 +496,8 @@ impl Core {
                 election_timeout: Duration::from_millis(config.election_timeout_ms),
                 strict_reconfig_check: config.strict_reconfig_check,
                 max_learners: config.max_learners as usize,
+                stalled_timeout: config.limits.stalled_timeout,
+                max_watches: config.limits.watches,
                 start_time: wall_clock(),
             },
         }

@@ -39,6 +39,7 @@ pub mod here;
 pub mod host_names;
 pub mod json;
 mod leader;
+pub mod limits;
 pub mod log_level;
 pub mod membership;
 pub mod opening;
@@ -88,6 +89,8 @@ pub struct Doors {
     pub audit: Option<AuditLog>,
     /// `--quota-backend-bytes` at work.
     pub quota: quota::Quota,
+    /// What is let in at once.
+    pub limits: limits::Limits,
     /// What is counted of RPCs.
     pub grpc: grpc::figures::GrpcFigures,
     /// Limits and manners.
@@ -118,6 +121,11 @@ pub struct DoorSettings {
     pub election_timeout: Duration,
     /// `--strict-reconfig-check`: refuse a change of the membership that could cost the quorum.
     pub strict_reconfig_check: bool,
+    /// `--stalled-client-timeout`: a client that takes nothing of an answer for so long is cut off; zero
+    /// never.
+    pub stalled_timeout: Duration,
+    /// `--max-watches-per-connection`.
+    pub max_watches: usize,
     /// `--max-learners`.
     pub max_learners: usize,
     /// `--max-txn-ops`.

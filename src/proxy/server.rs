@@ -167,7 +167,7 @@ fn connections(
     fn_service(|tcp: TcpStream| {
         _ = tcp.set_nodelay(true); // a connection without it works too
         let peer = tcp.peer_addr().ok();
-        ready(Ok((ClientStream::new(tcp, None), peer)))
+        ready(Ok((ClientStream::new(tcp, None, Duration::ZERO), peer)))
     })
     .and_then(http)
 }

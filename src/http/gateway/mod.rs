@@ -123,6 +123,7 @@ pub fn caller(request: &Request) -> Caller {
         has_leader: metadata("grpc-metadata-hasleader") == Some(b"true"),
         remote: request.peer_addr(),
         door: "gateway",
+        watches: None,
         certificate: Certificate::of_request(request),
     }
 }

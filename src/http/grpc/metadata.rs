@@ -94,6 +94,7 @@ impl Metadata {
             has_leader: text(headers, "hasleader") == "true",
             remote,
             door: "grpc",
+            watches: head.extensions.get().cloned(),
             certificate: head.extensions.get().cloned(),
         };
         Ok(Metadata { caller, timeout, encoding })

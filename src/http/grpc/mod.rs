@@ -7,7 +7,7 @@
 //! [`keepalive`] and [`pings`] are what both sides' pings mean. Requests that mean no gRPC go to the
 //! handlers of HTTP/1.1, by [`bridge`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::dev::ServiceFactory as _;
 
@@ -67,6 +67,11 @@ impl GrpcDoor {
     /// Where changes and refusals are written down, if they are.
     pub fn audit(&self) -> Option<&AuditLog> {
         self.doors.audit.as_ref()
+    }
+
+    /// How long a client may take nothing of a long answer.
+    pub fn stalled_timeout(&self) -> Duration {
+        self.doors.settings.stalled_timeout
     }
 
     /// Whether connections may speak HTTP/1.1.

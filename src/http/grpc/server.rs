@@ -17,7 +17,7 @@ use super::{
     keepalive::{Keepalive, OpenCall, Signs, Watched},
     metadata,
 };
-use crate::http::audit::Certificate;
+use crate::http::{audit::Certificate, limits::Places};
 
 /// How long a client may take to send its settings.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,6 +85,7 @@ async fn take<S>(
     let mut keepalive = Keepalive::new(connection.ping_pong(), Rc::clone(&signs), settings);
     let mut drained = pin!(door.drained());
     let mut draining = false;
+    let watches = Places::new(door.doors.settings.max_watches);
     // One connection is one client, and has one version, nearly always.
     let mut client: Option<Arc<ClientFigures>> = None;
     loop {
@@ -100,6 +101,7 @@ async fn take<S>(
         });
         // An error is the client's, and h2 has told it.
         let Some(Ok((mut request, respond))) = next.await else { return };
+        request.extensions_mut().insert(Arc::clone(&watches));
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }

@@ -17,10 +17,11 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::net::TcpStream;
 use tracing::{info, warn};
 
 use super::{PeerAnswer, PeerDoors, pages, snapshot, stream, text};
+use crate::http::limits::connections::Admission;
 use crate::wire::{
     Hello, HelloError,
     hello::{PROOF, STREAM_PATH, UPGRADE},
@@ -28,8 +29,9 @@ use crate::wire::{
 
 /// How long a connection may take for the head of a request, and may idle before it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once; more wait in the listen queue.
+/// Connections at once, and those from one address; more are closed.
 const CONNECTIONS_MAX: usize = 1024;
+const PER_ADDRESS_MAX: usize = 512;
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -51,11 +53,11 @@ pub fn serve(doors: &Arc<PeerDoors>, listener: TcpListener) -> io::Result<()> {
 async fn accept(listener: &tokio::net::TcpListener, doors: &Arc<PeerDoors>) {
     /// Out of file descriptors, most likely: connections that end give some back.
     const PAUSE: Duration = Duration::from_millis(100);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let admission = Admission::new(CONNECTIONS_MAX, Some(PER_ADDRESS_MAX), Arc::default());
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((tcp, address)) => {
+                let Some(admitted) = admission.admit(address.ip()) else { continue };
                 let doors = Arc::clone(doors);
                 actix::spawn(async move {
                     _ = tcp.set_nodelay(true); // a connection without it works too
@@ -63,7 +65,7 @@ async fn accept(listener: &tokio::net::TcpListener, doors: &Arc<PeerDoors>) {
                         () = connection(tcp, address, &doors) => {}
                         () = doors.drain.given() => {}
                     }
-                    drop(slot);
+                    drop(admitted);
                 });
             }
             Err(error) => {

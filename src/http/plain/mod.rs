@@ -8,7 +8,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use actix_http::{Method, Payload, Request, StatusCode, header};
+use actix_http::{
+    Method, Payload, Request, StatusCode,
+    header::{self, HeaderValue},
+};
 
 use self::{conditions::Conditions, params::Params};
 use super::{
@@ -19,7 +22,7 @@ use super::{
     service::Routed,
     v3::{
         Caller, Services,
-        error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError},
+        error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError, TOO_MANY_REQUESTS},
     },
 };
 use crate::{audit_log::Deed, metrics::Door};
@@ -56,7 +59,11 @@ impl Refused {
     }
 
     fn answer(&self) -> Answer {
-        answer::error_text(self.status, format!("{}\n", self.text))
+        let mut answer = answer::error_text(self.status, format!("{}\n", self.text));
+        if self.text == TOO_MANY_REQUESTS.message {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        answer
     }
 }
 

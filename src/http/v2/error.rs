@@ -14,6 +14,7 @@ use crate::{
         Doors,
         answer::{self, Answer},
         json,
+        limits::TooMany,
     },
     storage::v2_tree::{V2Code, V2StoreError},
 };
@@ -113,6 +114,12 @@ pub enum V2Error {
     /// This member's data differs from the others': it serves none of it.
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
+}
+
+impl From<TooMany> for V2Error {
+    fn from(_: TooMany) -> V2Error {
+        V2Error::TooMany
+    }
 }
 
 impl From<AskError> for V2Error {

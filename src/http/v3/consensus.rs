@@ -10,6 +10,7 @@ use crate::{
     clock::wall_clock,
     command::{Command, V3Command, V3Op},
     http::{
+        limits::Class,
         quota,
         v2::{
             consensus::{blame, since},
@@ -26,6 +27,7 @@ use crate::{
 impl Services {
     /// Proposes any command, and waits until it is applied.
     pub(super) async fn propose(&self, command: Command) -> Result<Applied, RpcError> {
+        let _place = self.doors.limits.enter_proposal(&command)?;
         let started = wall_clock();
         let answering = self.doors.propose.ask(Propose(command))?;
         let answered = tokio::time::timeout(self.doors.settings.request_timeout, answering).await;
@@ -55,6 +57,7 @@ impl Services {
 
     /// Waits until what is published is as new as every write that was acknowledged before.
     pub(super) async fn read_index(&self) -> Result<(), RpcError> {
+        let _place = self.doors.limits.enter(Class::Reads)?;
         let started = wall_clock();
         let answering = self.doors.read_index.ask(ReadIndex)?;
         let answered = tokio::time::timeout(self.doors.settings.request_timeout, answering).await;

@@ -1,6 +1,8 @@
 //! The RPCs by name, called with encoded messages. One table for gRPC and the JSON gateway, so that
 //! none can have what the other lacks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,7 +17,7 @@ use super::{
         v3electionpb::LeaderRequest,
     },
 };
-use crate::audit_log::Deed;
+use crate::{audit_log::Deed, http::limits::Class};
 
 /// How messages are written.
 pub trait Codec: Copy + Send + 'static {
@@ -76,7 +78,7 @@ macro_rules! unary {
                                 Err(error) => audit.failed(error),
                             }
                         }
-                        long::encode(codec, answered?).await
+                        long::encode(&services.doors.limits, codec, answered?).await
                     })*
                 }
             }
@@ -187,19 +189,36 @@ impl Streaming {
         services: &Services,
         caller: &Caller,
         codec: C,
-        mut requests: Requests<Bytes>,
+        requests: Requests<Bytes>,
     ) -> Result<Answers<Bytes>, RpcError> {
         services.catch_up(caller).await;
+        let class = match self {
+            Streaming::LeaseKeepAlive => Some(Class::KeepAlives),
+            Streaming::Watch => None, // takes its place itself, for `/kv` too
+            Streaming::RangeStream | Streaming::Snapshot | Streaming::Observe => Some(Class::Held),
+        };
+        let place = class.map(|class| services.doors.limits.enter(class)).transpose()?;
+        let answers = self.begin(services, caller, codec, requests).await?;
+        Ok(Box::pin(answers.inspect(move |_| _ = &place)))
+    }
+
+    async fn begin<C: Codec>(
+        self,
+        services: &Services,
+        caller: &Caller,
+        codec: C,
+        mut requests: Requests<Bytes>,
+    ) -> Result<Answers<Bytes>, RpcError> {
         match self {
             Streaming::Watch => {
                 let called = services.watch(caller, decoded(codec, requests));
                 services.audit_stream(caller, &called, || Deed::quiet("watch"));
-                Ok(encoded(codec, called?))
+                Ok(encoded(services, codec, called?))
             }
             Streaming::LeaseKeepAlive => {
                 let called = services.lease_keep_alive(caller, decoded(codec, requests));
                 services.audit_stream(caller, &called, || Deed::quiet("lease-keep-alive"));
-                Ok(encoded(codec, called?))
+                Ok(encoded(services, codec, called?))
             }
             Streaming::RangeStream | Streaming::Snapshot | Streaming::Observe => {
                 let request = requests.next().await.unwrap_or(Ok(Bytes::new()))?;
@@ -210,13 +229,13 @@ impl Streaming {
                         let called = services.range_stream(caller, request).await;
                         let deed = || Deed::quiet("range").range(&keys.0, &keys.1);
                         services.audit_stream(caller, &called, deed);
-                        Ok(encoded(codec, called?))
+                        Ok(encoded(services, codec, called?))
                     }
                     Streaming::Snapshot => {
                         let request: SnapshotRequest = codec.decode(request)?;
                         let called = services.snapshot(caller, request);
                         services.audit_stream(caller, &called, || request.deed());
-                        Ok(encoded(codec, called?))
+                        Ok(encoded(services, codec, called?))
                     }
                     _ => {
                         let request: LeaderRequest = codec.decode(request)?;
@@ -224,7 +243,7 @@ impl Streaming {
                         let called = services.observe(caller, request);
                         services
                             .audit_stream(caller, &called, || Deed::quiet("observe").key(&name));
-                        Ok(encoded(codec, called?))
+                        Ok(encoded(services, codec, called?))
                     }
                 }
             }
@@ -239,9 +258,12 @@ where
     Box::pin(requests.map(move |request| codec.decode(request?)))
 }
 
-fn encoded<C: Codec, M>(codec: C, answers: Answers<M>) -> Answers<Bytes>
+/// Answers of which the next is encoded when the last one is on its way. A long one that finds no room
+/// beside those of others ends the stream.
+fn encoded<C: Codec, M>(services: &Services, codec: C, answers: Answers<M>) -> Answers<Bytes>
 where
     M: prost::Message + Serialize + 'static,
 {
-    Box::pin(answers.map(move |answer| Ok(codec.encode(&answer?))))
+    let doors = Arc::clone(&services.doors);
+    Box::pin(answers.map(move |answer| Ok(doors.limits.hold(codec.encode(&answer?))?)))
 }

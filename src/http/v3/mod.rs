@@ -7,7 +7,7 @@ use std::{fmt, net::SocketAddr, pin::Pin, sync::Arc};
 use futures_util::Stream;
 
 use self::{error::RpcError, pb::etcdserverpb::ResponseHeader};
-use super::{Doors, audit::Certificate};
+use super::{Doors, audit::Certificate, limits::Places};
 use crate::types::Revision;
 
 pub mod audit;
@@ -70,6 +70,8 @@ pub struct Caller {
     pub remote: Option<SocketAddr>,
     /// Through which door, for the audit log.
     pub door: &'static str,
+    /// The places for watches on its connection, if there is more than one stream on it.
+    pub watches: Option<Arc<Places>>,
     /// Whose certificate was shown, for the audit log.
     pub certificate: Option<Certificate>,
 }
@@ -83,6 +85,7 @@ impl fmt::Debug for Caller {
             .field("remote", &self.remote)
             .field("door", &self.door)
             .field("certificate", &self.certificate)
+            .field("watches", &self.watches)
             .finish()
     }
 }

@@ -58,7 +58,9 @@ impl Services {
         let header = self.header(state.revision);
         let gap = state.revision.0.saturating_sub(query.revision.max(0) as u64);
         let work = if query.revision <= 0 { 0 } else { gap as usize };
-        let reading = long::look(work, move || Reading::begin(state, &query, header)).await?;
+        let reading =
+            long::look(&self.doors.limits, work, move || Reading::begin(state, &query, header))
+                .await?;
         Ok(Box::pin(stream::unfold(Some(reading), |reading| async {
             let mut reading = reading?;
             if reading.sent > 0 {

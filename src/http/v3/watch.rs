@@ -21,21 +21,26 @@ use super::{
     error::RpcError,
     pb::etcdserverpb::{WatchRequest, WatchResponse},
 };
+use crate::http::limits::Class;
 
 /// Answers that wait for the connection.
 const ANSWERS_MAX: usize = 16;
 
 impl Services {
     /// Tells what happens to keys.
-    #[allow(clippy::unnecessary_wraps, reason = "the table of RPCs calls all streams alike")]
     pub fn watch(
         &self,
         caller: &Caller,
         requests: Requests<WatchRequest>,
     ) -> Result<Answers<WatchResponse>, RpcError> {
+        let place = self.doors.limits.enter(Class::Held)?;
         let (out, answers) = mpsc::channel(ANSWERS_MAX);
         // A task of its own: a stream that is dropped must still give its subscriptions back.
-        actix::spawn(WatchStream::new(self.clone(), caller.clone(), out).run(requests));
+        let serving = WatchStream::new(self.clone(), caller.clone(), out).run(requests);
+        actix::spawn(async move {
+            serving.await;
+            drop(place);
+        });
         Ok(Box::pin(unfold(answers, async |mut answers| Some((answers.recv().await?, answers)))))
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     audit_log::Deed,
     http::{
         Doors,
+        limits::Place,
         v2::keys::is_corrupt,
         v3::{
             Caller, Requests, Services,
@@ -225,8 +226,8 @@ impl WatchStream {
         let keys = keys_of(request);
         let auth_revision = self.services.auth_revision();
         let watcher = self.services.watcher(&self.caller);
-        let watch_id = match self.admit(request, &keys) {
-            Ok(watch_id) => watch_id,
+        let (watch_id, place) = match self.admit(request, &keys) {
+            Ok(admitted) => admitted,
             Err(reason) => return self.send(answers::refused(header, reason)).await,
         };
         let start = match request.start_revision {
@@ -257,6 +258,7 @@ impl WatchStream {
             watcher,
             auth_revision,
             _counted: Counted::new(&metrics.watchers),
+            _place: place,
             keys,
         };
         self.key_bytes += key_bytes(&watch);
@@ -273,7 +275,7 @@ impl WatchStream {
         &mut self,
         request: &WatchCreateRequest,
         keys: &crate::command::KeyRange,
-    ) -> Result<i64, String> {
+    ) -> Result<(i64, Option<Place>), String> {
         let admitted = self.services.admit_watch(&self.caller, keys);
         if let Err(error) = &admitted {
             self.services.audit_refused_watch(&self.caller, error, || request.deed());
@@ -289,15 +291,21 @@ impl WatchStream {
         if self.watches.len() >= WATCHES_MAX || bytes > KEY_BYTES_MAX {
             return Err(TOO_MANY_REQUESTS.message.into_owned());
         }
+        let place = self.caller.watches.as_ref().map(|watches| watches.take(1)).transpose();
+        let place = place.map_err(|_| TOO_MANY_REQUESTS.message.into_owned())?;
         if request.watch_id != 0 {
             let taken = self.tags.contains_key(&request.watch_id);
-            return if taken { Err(DUPLICATE_ID.to_owned()) } else { Ok(request.watch_id) };
+            return if taken {
+                Err(DUPLICATE_ID.to_owned())
+            } else {
+                Ok((request.watch_id, place))
+            };
         }
         while self.tags.contains_key(&self.next_id) {
             self.next_id += 1;
         }
         self.next_id += 1;
-        Ok(self.next_id - 1)
+        Ok((self.next_id - 1, place))
     }
 
     fn remove(&mut self, tag: u64) {
