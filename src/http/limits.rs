@@ -93,7 +93,12 @@ impl Class {
                 V3Op::Auth(_) => None,
                 _ => Some(Class::Writes),
             },
-            _ => None,
+            Command::Expire { .. }
+            | Command::Compact { .. }
+            | Command::PublishMember { .. }
+            | Command::Members(_)
+            | Command::Checkpoint
+            | Command::Alarm { .. } => None,
         }
     }
 }
@@ -138,13 +143,11 @@ impl Places {
             let sum = taken.saturating_add(amount);
             (taken == 0 || sum <= self.max).then_some(sum)
         });
-        match taken {
-            Ok(_) => Ok(Place { places: Arc::clone(self), amount }),
-            Err(_) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                Err(TooMany)
-            }
+        if taken.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(TooMany);
         }
+        Ok(Place { places: Arc::clone(self), amount })
     }
 }
 

@@ -29,7 +29,11 @@ impl Services {
     pub(super) async fn propose(&self, command: Command) -> Result<Applied, RpcError> {
         let _place = self.doors.limits.enter_proposal(&command)?;
         let started = wall_clock();
-        let answering = self.doors.propose.ask(Propose(command))?;
+        let answering = if Class::of(&command) == Some(Class::Writes) {
+            self.doors.propose.ask(Propose(command))?
+        } else {
+            self.doors.propose.ask_urgently(Propose(command))?
+        };
         let answered = tokio::time::timeout(self.doors.settings.request_timeout, answering).await;
         let answered = answered.map_err(|_| error::TIMEOUT);
         let flat = answered.and_then(|answer| Ok(answer??));
