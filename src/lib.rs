@@ -4,6 +4,7 @@
 //! `types, command` ← `storage` ← roles ← hosts ← `http` ← `cli`.
 
 pub mod actors;
+pub mod audit_log;
 pub mod bootstrap;
 pub mod cli;
 pub mod clock;

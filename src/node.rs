@@ -46,13 +46,14 @@ use crate::{
         },
         wal_writer::{self, Control, WalFigures, role::Role as WalRole},
     },
+    audit_log::AuditLog,
     bootstrap::{self, Bootstrap, BootstrapError},
     clock::wall_clock,
     config::{Config, MetricsDetail},
     http::{
         self, DoorSettings, Doors,
         grpc::figures::GrpcFigures,
-        server::{HttpServer, Listening, ServerSettings},
+        server::{HttpServer, Listening},
     },
     metrics::Metrics,
     published::Published,
@@ -171,7 +172,9 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     certificates.look_after(&dialer).map_err(system("listening for signals"))?;
     let core = Core::start(config, &disk, opened, &metrics, peers)?;
     let gate = gate::open(config)?;
-    let doors = Arc::new(core.doors(config, telemetry, certificates.figures(&dialer), gate));
+    let audit = gate::open_audit_log(config)?;
+    let figures = certificates.figures(&dialer);
+    let doors = Arc::new(core.doors(config, telemetry, figures, gate, audit));
     let publishing =
         publish::publish(config, &core.published, core.raft_node.clone(), &core.raft_gauge);
     tokio::pin!(publishing);
@@ -190,7 +193,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     };
     // One worker is none of its own: it shares the thread of RaftNode and Store.
     let workers = if config.http_workers == 1 { 0 } else { config.http_workers };
-    let settings = ServerSettings { workers, ..ServerSettings::default() };
+    let settings = gate::server_settings(config, workers);
     let server = {
         let doors = Arc::clone(&doors);
         HttpServer::start_in_arbiter(&core.arbiter.handle(), move |_| {
@@ -225,6 +228,9 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     core.hand_over(Duration::from_millis(config.election_timeout_ms)).await;
     _ = server.send(http::server::Drain).await; // or it has ended by itself
     core.stop().await;
+    if let Some(audit) = &doors.audit {
+        audit.close();
+    }
     tracing::info!("stopped");
     Ok(Ended::Stopped)
 }
@@ -440,6 +446,7 @@ impl Core {
         telemetry: Telemetry,
         certificates: Vec<(&'static str, Arc<Figures>)>,
         gate: http::auth::Gate,
+        audit: Option<AuditLog>,
     ) -> Doors {
         let raft_node = self.raft_node.clone();
         Doors {
@@ -452,6 +459,7 @@ impl Core {
                 Arc::clone(&self.raft_gauge),
             ),
             transfer: raft_node.recipient(),
+            limits: gate::limits(config),
             quota: http::quota::Quota::new(config.quota_auto_disarm),
             subscribe: Mailbox::<Subscribe>::new(
                 self.store.clone().recipient(),
@@ -475,6 +483,7 @@ impl Core {
             certificates,
             drain: http::drain::DrainSignal::default(),
             gate,
+            audit,
             grpc: Arc::new(GrpcFigures::new(config.metrics == MetricsDetail::Extensive)),
             settings: DoorSettings {
                 max_request_bytes: config.max_request_bytes as usize,
@@ -499,6 +508,8 @@ impl Core {
                 election_timeout: Duration::from_millis(config.election_timeout_ms),
                 strict_reconfig_check: config.strict_reconfig_check,
                 max_learners: config.max_learners as usize,
+                stalled_timeout: config.limits.stalled_timeout,
+                max_watches: config.limits.watches,
                 start_time: wall_clock(),
             },
         }

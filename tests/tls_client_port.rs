@@ -190,3 +190,50 @@ async fn a_certificate_that_changes_is_taken_and_nobody_is_cut_off() {
     assert_eq!(scene.health(config).await.unwrap(), "HTTP/1.1 200 OK");
     assert_eq!(ask(&mut held).await.unwrap(), "HTTP/1.1 200 OK", "who was there goes on");
 }
+
+/// Who is let in is told by name, and who is not at all.
+#[tokio::test]
+async fn the_audit_log_tells_certificates_and_handshakes_that_were_refused() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let logs = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
+    let path = logs.path().join("audit.log");
+    let flag = format!("--audit-log={}", path.display());
+    let scene = Scene::new(&ours, &["--client-cert-auth", &flag]);
+    ours.sign(scene.dir.path(), "anna");
+    theirs.sign(scene.dir.path(), "mallory");
+    let told = |wanted: [&str; 2]| {
+        poll(PATIENCE, || {
+            let text = fs::read_to_string(&path).unwrap();
+            let line = text.lines().find(|line| wanted.iter().all(|part| line.contains(part)));
+            line.map(str::to_owned)
+        })
+        .unwrap_or_else(|| panic!("no {wanted:?} in {}", fs::read_to_string(&path).unwrap()))
+    };
+    assert!(scene.health(scene.client(None)).await.is_err());
+    told([r#""op":"handshake""#, r#""result":"no certificate""#]);
+    assert!(scene.health(scene.client(Some("mallory"))).await.is_err());
+    let line = told([r#""op":"handshake""#, r#""result":"bad certificate""#]);
+    assert!(line.contains(r#""remote":"127.0.0.1:"#), "{line}");
+    let mut stream = scene.connect(scene.client(Some("anna"))).await.unwrap();
+    let put = "PUT /kv/key HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nv";
+    stream.write_all(put.as_bytes()).await.unwrap();
+    told([r#""certificate":"anna""#, r#""key":"/key""#]);
+    let http2 = {
+        let settings = client_config(
+            &TlsSettings {
+                ca_file: scene.file("ca", "ca.crt"),
+                cert_file: scene.file("cert", "anna.crt"),
+                key_file: scene.file("key", "anna.key"),
+                ..TlsSettings::default()
+            },
+            &[b"h2"],
+        );
+        scene.connect(settings.unwrap()).await.unwrap()
+    };
+    let (mut requests, connection) = h2::client::handshake(http2).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::put("https://localhost/v2/keys/over-http2?value=1");
+    let (answer, _) = requests.send_request(request.body(()).unwrap(), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 201);
+    told([r#""certificate":"anna""#, r#""key":"/over-http2""#]);
+}

@@ -120,9 +120,18 @@ impl Gauge {
         self.take_slot_for(0)
     }
 
+    /// The same for what must not wait behind a flood: it may have an eighth more.
+    pub fn take_urgent_slot(self: &Arc<Self>) -> Result<Slot, AskError> {
+        self.take_slot_of(self.capacity + self.capacity / 8 + 1, 0)
+    }
+
     /// The same for something of so many bytes. What alone is larger than all that may wait finds room
     /// when nothing waits.
     pub fn take_slot_for(self: &Arc<Self>, bytes: usize) -> Result<Slot, AskError> {
+        self.take_slot_of(self.capacity, bytes)
+    }
+
+    fn take_slot_of(self: &Arc<Self>, capacity: usize, bytes: usize) -> Result<Slot, AskError> {
         let weighed = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
             let sum = held.saturating_add(bytes);
             (held == 0 || sum <= self.bytes_max).then_some(sum)
@@ -132,7 +141,7 @@ impl Gauge {
             return Err(AskError::Full);
         }
         let taken = self.depth.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |depth| {
-            (depth < self.capacity).then_some(depth + 1)
+            (depth < capacity).then_some(depth + 1)
         });
         if taken.is_err() {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -322,6 +331,14 @@ impl<Q: Question> Mailbox<Q> {
         Ok(answering)
     }
 
+    /// The same for what must not wait behind a flood of other questions.
+    pub fn ask_urgently(&self, question: Q) -> Result<Answering<Q::Answer>, AskError> {
+        let slot = self.gauge.take_urgent_slot()?;
+        let (reply, answering) = Reply::channel();
+        self.recipient.do_send(Ask { question, reply, slot });
+        Ok(answering)
+    }
+
     /// The figures of this mailbox.
     pub fn gauge(&self) -> &Arc<Gauge> {
         &self.gauge
@@ -339,9 +356,12 @@ mod tests {
         let _second = gauge.take_slot().unwrap();
         assert_eq!(gauge.take_slot().unwrap_err(), AskError::Full);
         assert_eq!((gauge.depth(), gauge.rejected()), (2, 1));
+        let urgent = gauge.take_urgent_slot().expect("a lease does not wait for writes");
+        assert_eq!(gauge.take_urgent_slot().unwrap_err(), AskError::Full);
+        drop(urgent);
         drop(first);
         assert!(gauge.take_slot().is_ok());
-        assert_eq!(gauge.waited().2, 2, "both slots given back were timed");
+        assert_eq!(gauge.waited().2, 3, "slots given back were timed");
     }
 
     #[test]

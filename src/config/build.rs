@@ -10,8 +10,8 @@ use super::settings::{Effect, Kind, Setting, by_name};
 use super::url::Url;
 use super::values::{parse_bool, parse_duration, parse_i64, parse_u64};
 use super::{
-    AutoCompaction, ClusterState, Config, InitialMember, Loaded, LogFormat, LogOutput,
-    MailboxCapacities, MetricsDetail, Proxy, ProxyMode, discovery, rules,
+    AuditFile, AutoCompaction, ClientLimits, ClusterState, Config, InitialMember, Loaded,
+    LogFormat, LogOutput, MailboxCapacities, MetricsDetail, Proxy, ProxyMode, discovery, rules,
 };
 
 /// etcd's quota when none is set.
@@ -214,6 +214,7 @@ pub(super) fn build(
         history_bytes_max: givens.count("history-bytes-max")?,
         max_request_bytes: givens.count("max-request-bytes")?,
         max_txn_ops: givens.count("max-txn-ops")?,
+        limits: limits(givens)?,
         max_concurrent_streams: givens
             .read("max-concurrent-streams", |text| u32::try_from(parse_u64(text)?).ok())?,
         grpc_keepalive_min_time: givens.duration("grpc-keepalive-min-time")?,
@@ -251,6 +252,7 @@ pub(super) fn build(
             _ => LogFormat::Console,
         },
         log_outputs: log_outputs(givens)?,
+        audit_log: audit_log(givens)?,
         mailbox: MailboxCapacities {
             raft_node: givens.size("mailbox-raft-node")?,
             wal_writer: givens.size("mailbox-wal-writer")?,
@@ -265,6 +267,35 @@ pub(super) fn build(
     };
     rules::validate(&config, givens, advertise_required, &mut notices)?;
     Ok(Loaded { config, notices })
+}
+
+fn limits(givens: &Givens) -> Result<ClientLimits, ConfigError> {
+    Ok(ClientLimits {
+        connections: givens.size("max-connections")?,
+        connections_per_address: Some(givens.size("max-connections-per-address")?)
+            .filter(|most| *most > 0),
+        idle_timeout: givens.duration("http-idle-timeout")?,
+        stalled_timeout: givens.duration("stalled-client-timeout")?,
+        leases: givens.size("max-requests-leases")?,
+        writes: givens.size("max-requests-writes")?,
+        reads: givens.size("max-requests-reads")?,
+        large: givens.size("max-requests-large")?,
+        held: givens.size("max-requests-held")?,
+        response_bytes: givens.count("max-response-bytes")?,
+        watches: givens.size("max-watches-per-connection")?,
+    })
+}
+
+fn audit_log(givens: &Givens) -> Result<Option<AuditFile>, ConfigError> {
+    let path = givens.text("audit-log");
+    if path.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(AuditFile {
+        path: path.into(),
+        max_bytes: givens.count("audit-log-max-bytes")?,
+        max_files: givens.count("audit-log-max-files")? as u32,
+    }))
 }
 
 fn proxy(givens: &Givens) -> Result<Proxy, ConfigError> {

@@ -119,6 +119,8 @@ pub struct Config {
     pub max_request_bytes: u64,
     /// The most operations in one transaction.
     pub max_txn_ops: u64,
+    /// What is let in at once.
+    pub limits: ClientLimits,
     /// HTTP/2 streams that one client may have open.
     pub max_concurrent_streams: u32,
     /// A client that pings more often than this is sent away.
@@ -172,6 +174,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where the log goes; never empty.
     pub log_outputs: Vec<LogOutput>,
+    /// Where changes and refusals are written down, if they are.
+    pub audit_log: Option<AuditFile>,
 
     /// How many messages may wait in each actor's mailbox.
     pub mailbox: MailboxCapacities,
@@ -309,6 +313,44 @@ pub enum LogOutput {
     Stdout,
     /// Appended to this file.
     File(PathBuf),
+}
+
+/// What clients may have and do at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Connections of each listener.
+    pub connections: usize,
+    /// Connections from one address; none: no limit.
+    pub connections_per_address: Option<usize>,
+    /// How long an HTTP/1.1 connection may idle.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of its answer; zero for ever.
+    pub stalled_timeout: Duration,
+    /// Requests about leases.
+    pub leases: usize,
+    /// Writes.
+    pub writes: usize,
+    /// Linearizable reads.
+    pub reads: usize,
+    /// Reads of many keys.
+    pub large: usize,
+    /// Long polls and streams.
+    pub held: usize,
+    /// Bytes of long answers.
+    pub response_bytes: u64,
+    /// v3 watches of one connection.
+    pub watches: usize,
+}
+
+/// `audit-log` and the settings that go with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditFile {
+    /// The file.
+    pub path: PathBuf,
+    /// A longer one is put away.
+    pub max_bytes: u64,
+    /// So many that were put away are kept.
+    pub max_files: u32,
 }
 
 /// How many messages may wait in each mailbox; each is at least 1.

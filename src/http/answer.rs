@@ -19,6 +19,9 @@ use super::json;
 /// A response of the doors.
 pub type Answer = Response<DoorBody>;
 
+/// A body is handed over in pieces of at most so many bytes.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// The body of an answer.
 pub enum DoorBody {
     /// All there is, with its length.
@@ -45,7 +48,8 @@ impl MessageBody for DoorBody {
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
         let chunk = match &mut *self {
             DoorBody::Whole(bytes) if bytes.is_empty() => None,
-            DoorBody::Whole(bytes) => Some(std::mem::take(bytes)),
+            // What is handed over is copied into the connection's buffer: a long body goes there bit by bit.
+            DoorBody::Whole(bytes) => Some(bytes.split_to(bytes.len().min(PIECE_BYTES))),
             DoorBody::Once(None) => None,
             DoorBody::Once(slot @ Some(_)) => {
                 let parked = slot.as_mut().expect("it was just matched");

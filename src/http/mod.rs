@@ -18,6 +18,7 @@ use crate::{
             watch_line::{Mark, SubscribeRange},
         },
     },
+    audit_log::AuditLog,
     metrics::Metrics,
     published::Published,
     storage::v2_tree::stats::V2Stats,
@@ -28,6 +29,7 @@ use crate::{
 pub mod accept;
 pub mod answer;
 mod aside;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod cors;
@@ -39,6 +41,7 @@ pub mod here;
 pub mod host_names;
 pub mod json;
 mod leader;
+pub mod limits;
 pub mod log_level;
 pub mod membership;
 pub mod opening;
@@ -84,8 +87,12 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Passwords and tokens.
     pub gate: auth::Gate,
+    /// Where changes and refusals are written down, if they are.
+    pub audit: Option<AuditLog>,
     /// `--quota-backend-bytes` at work.
     pub quota: quota::Quota,
+    /// What is let in at once.
+    pub limits: limits::Limits,
     /// What is counted of RPCs.
     pub grpc: Arc<grpc::figures::GrpcFigures>,
     /// Limits and manners.
@@ -117,6 +124,11 @@ pub struct DoorSettings {
     pub election_timeout: Duration,
     /// `--strict-reconfig-check`: refuse a change of the membership that could cost the quorum.
     pub strict_reconfig_check: bool,
+    /// `--stalled-client-timeout`: a client that takes nothing of an answer for so long is cut off; zero
+    /// never.
+    pub stalled_timeout: Duration,
+    /// `--max-watches-per-connection`.
+    pub max_watches: usize,
     /// `--max-learners`.
     pub max_learners: usize,
     /// `--max-txn-ops`.

@@ -15,7 +15,7 @@ use actix_http::{
 use super::{
     Doors,
     answer::{self, Answer},
-    body, gateway, host_names, log_level, path, plain, probes, scrape,
+    audit, body, gateway, host_names, log_level, path, plain, probes, scrape,
     service::Routed,
     v2::{self, access::Credentials, members::unauthorized},
 };
@@ -92,7 +92,20 @@ fn pick(doors: &Arc<Doors>, offer: Offer, request: &mut Request) -> Routed {
     if doors.published.draining.load(Ordering::Acquire) {
         return Routed::Now(draining());
     }
-    door(doors, &decoded, query, request)
+    let Some(audit) = audit::Asked::new(doors, &decoded, query, request) else {
+        return door(doors, &decoded, query, request);
+    };
+    match door(doors, &decoded, query, request) {
+        Routed::Now(answer) => {
+            audit.over(&answer);
+            Routed::Now(answer)
+        }
+        Routed::Later(answering) => Routed::later(async move {
+            let answer = answering.await;
+            audit.over(&answer);
+            answer
+        }),
+    }
 }
 
 /// What is on the listeners for metrics too.

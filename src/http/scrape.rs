@@ -7,6 +7,7 @@ use actix_http::StatusCode;
 use super::{
     Doors,
     answer::{self, Answer},
+    limits::Class,
     probes::ETCD_VERSION,
 };
 use crate::{
@@ -23,6 +24,8 @@ pub fn metrics(doors: &Doors) -> Answer {
     store(&mut page, doors);
     mailboxes(&mut page, &doors.metrics.mailboxes());
     certificates(&mut page, doors);
+    limits(&mut page, doors);
+    audit_log(&mut page, doors);
     files(&mut page);
     doors.grpc.write(&mut page.0);
     answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page.0)
@@ -344,6 +347,55 @@ fn mailboxes(page: &mut Page, gauges: &[std::sync::Arc<Gauge>]) {
         page.line(format_args!("{name}_bucket{{mailbox=\"{mailbox}\",le=\"+Inf\"}} {count}"));
         page.line(format_args!("{name}_sum{{mailbox=\"{mailbox}\"}} {sum}"));
         page.line(format_args!("{name}_count{{mailbox=\"{mailbox}\"}} {count}"));
+    }
+}
+
+fn limits(page: &mut Page, doors: &Doors) {
+    let limits = &doors.limits;
+    let connections = &limits.connections;
+    let open = connections.open.load(Ordering::Relaxed) as u64;
+    page.gauge("callboard_connections", "Client connections that are open.", open);
+    let name = "callboard_connections_refused_total";
+    page.head(
+        name,
+        "Connections that were closed at once, by what there were too many of.",
+        "counter",
+    );
+    for (label, figure) in
+        [("listener", &connections.beyond_listener), ("address", &connections.beyond_address)]
+    {
+        page.labelled(name, "beyond", label, figure.load(Ordering::Relaxed));
+    }
+    let classes = || Class::ALL.into_iter().map(|class| (class.name(), limits.class(class)));
+    let name = "callboard_requests_under_way";
+    page.head(name, "Requests that have a place now, by class.", "gauge");
+    for (class, places) in classes() {
+        page.labelled(name, "class", class, places.taken() as u64);
+    }
+    let name = "callboard_requests_refused_total";
+    page.head(name, "Requests that found no place, by class.", "counter");
+    for (class, places) in classes() {
+        page.labelled(name, "class", class, places.refused());
+    }
+    let responses = limits.responses();
+    let held = responses.taken() as u64;
+    page.gauge("callboard_response_bytes", "Bytes of long answers that wait for readers.", held);
+    page.counter(
+        "callboard_responses_refused_total",
+        "Long answers for which there was no room.",
+        responses.refused(),
+    );
+}
+
+fn audit_log(page: &mut Page, doors: &Doors) {
+    let Some(log) = &doors.audit else { return };
+    let figures = log.figures();
+    for (name, help, figure) in [
+        ("callboard_audit_lines_total", "Lines written to the audit log.", &figures.written),
+        ("callboard_audit_dropped_total", "Lines that the audit log has lost.", &figures.dropped),
+        ("callboard_audit_errors_total", "Writes of the audit log that failed.", &figures.errors),
+    ] {
+        page.counter(name, help, figure.load(Ordering::Relaxed));
     }
 }
 

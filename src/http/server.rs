@@ -2,7 +2,7 @@
 //! the node; its workers send proposals, reads and watch subscriptions.
 //!
 //! The limits that it sets: the head of a request within 30 seconds and 128 KiB, idle connections for
-//! a time, so many connections in all (more wait in the listen queue: accepting pauses), and what a
+//! a time, so many connections at each listener and from each address (more are closed), and what a
 //! client does not read holds back only that client.
 
 use std::{
@@ -24,10 +24,12 @@ use tracing::{debug, info, warn};
 pub use super::accept::Tls;
 use super::{
     Doors,
-    accept::{Origin, accept},
+    accept::{AcceptError, Origin, accept},
+    audit,
     auth::certificate::{Client, CommonName},
     grpc::{self, GrpcDoor},
     here::Here,
+    limits::connections::{Admission, PROBES_MAX, share},
     opening::{self, Opened, Protocol},
     route::Offer,
     service::DoorFactory,
@@ -45,8 +47,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ServerSettings {
     /// Threads that serve connections; with 0 it is the thread that the actor runs on.
     pub workers: usize,
-    /// Connections in all; more are not accepted until others end.
+    /// Connections of each listener; more are closed.
     pub connections_max: usize,
+    /// Connections from one address, at each listener; none: as many as there are.
+    pub connections_per_address: Option<usize>,
     /// Connections that may wait to be accepted, on each listener.
     pub backlog: i32,
     /// How long a connection may idle between two requests.
@@ -60,6 +64,7 @@ impl Default for ServerSettings {
         ServerSettings {
             workers: std::thread::available_parallelism().map_or(2, usize::from).min(4),
             connections_max: 50_000,
+            connections_per_address: None,
             backlog: 4096,
             idle_timeout: Duration::from_mins(5),
             drain_timeout: Duration::from_secs(10),
@@ -131,9 +136,20 @@ impl Handler<Start> for HttpServer {
     type Result = io::Result<()>;
 
     fn handle(&mut self, start: Start, _ctx: &mut Context<Self>) -> Self::Result {
-        let ServerSettings { workers, connections_max, backlog, idle_timeout, drain_timeout } =
-            self.settings;
-        let connections_max = fitting(connections_max, files_max());
+        let ServerSettings {
+            workers,
+            connections_max,
+            connections_per_address,
+            backlog,
+            idle_timeout,
+            drain_timeout,
+        } = self.settings;
+        let (files, probes_count) = (fitting(usize::MAX, files_max()), start.probes.len());
+        let clients_count = start.clients.len() + start.http.len();
+        let each = share(connections_max, files, clients_count, probes_count);
+        let all = each * clients_count + PROBES_MAX * probes_count;
+        // Those that are refused are accepted first.
+        let all = all.saturating_add(PROBES_MAX);
         let offer = if start.http.is_empty() { Offer::Everything } else { Offer::Grpc };
         let clients = start.clients.into_iter().map(|listener| (listener, offer));
         let http = start.http.into_iter().map(|listener| (listener, Offer::Http));
@@ -142,10 +158,15 @@ impl Handler<Start> for HttpServer {
         for (Listening { socket, tls }, offer) in clients.chain(http).chain(probes) {
             rustix::net::listen(&socket, backlog)?; // sets the length of the queue anew
             info!(address = %socket.local_addr()?, tls = tls.is_some(), "serving HTTP");
-            listeners.push((socket, Manner { offer, idle_timeout, tls }));
+            let figures = Arc::clone(&self.doors.limits.connections);
+            let admission = match offer {
+                Offer::Probes => Admission::new(PROBES_MAX, None, figures),
+                _ => Admission::new(each, connections_per_address, figures),
+            };
+            listeners.push((socket, Manner { offer, idle_timeout, tls, admission }));
         }
         if workers == 0 {
-            let here = Here::new(connections_max);
+            let here = Here::new(all);
             for (listener, manner) in listeners {
                 here.serve(&self.doors, manner, listener)?;
             }
@@ -154,7 +175,7 @@ impl Handler<Start> for HttpServer {
         }
         let mut server = Server::build()
             .workers(workers)
-            .max_concurrent_connections(connections_max.div_ceil(workers))
+            .max_concurrent_connections(all.div_ceil(workers))
             .shutdown_timeout(drain_timeout.as_secs())
             .disable_signals();
         for (listener, manner) in listeners {
@@ -194,6 +215,7 @@ pub(super) struct Manner {
     offer: Offer,
     idle_timeout: Duration,
     tls: Option<Tls>,
+    admission: Arc<Admission>,
 }
 
 /// What is done with each connection of a listener.
@@ -202,12 +224,13 @@ pub(super) fn connections(
     manner: &Manner,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
     let drained = Arc::clone(doors);
-    let Manner { offer, idle_timeout, tls } = manner.clone();
+    let Manner { offer, idle_timeout, tls, admission } = manner.clone();
     let by_certificate = doors.settings.client_cert_auth;
+    let wants_names = by_certificate || doors.audit.is_some();
     let http = HttpService::build()
         .on_connect_ext(move |io: &ClientStream<Opened<Wire>>, data| {
-            if by_certificate && let Some(name) = CommonName::of_connection(io.get_ref().get_ref())
-            {
+            let wire = io.get_ref().get_ref();
+            if wants_names && let Some(name) = CommonName::of_connection(wire, by_certificate) {
                 data.insert(name);
             }
         })
@@ -223,11 +246,17 @@ pub(super) fn connections(
     let doors = Arc::clone(doors);
     fn_factory(move || {
         let (http, doors, tls) = (http.new_service(()), Arc::clone(&doors), tls.clone());
+        let admission = Arc::clone(&admission);
         async move {
             let http = Rc::new(http.await?);
             let grpc = Rc::new(GrpcDoor::new(doors, offer).await?);
             Ok::<_, ()>(fn_service(move |tcp: TcpStream| {
-                take(tcp, tls.clone(), Rc::clone(&http), Rc::clone(&grpc))
+                let admitted = tcp.peer_addr().ok().and_then(|peer| admission.admit(peer.ip()));
+                let (tls, http, grpc) = (tls.clone(), Rc::clone(&http), Rc::clone(&grpc));
+                async move {
+                    let Some(_admitted) = admitted else { return Ok(()) }; // closed, and counted
+                    take(tcp, tls, http, grpc).await
+                }
             }))
         }
     })
@@ -252,6 +281,9 @@ where
     match accepted {
         Ok(wire) => serve(wire, peer, http, grpc).await,
         Err(error) => {
+            if let (Some(log), AcceptError::Handshake(error)) = (grpc.audit(), &error) {
+                audit::handshake_refused(log, peer, error);
+            }
             debug!(?peer, %error, "a TLS handshake came to nothing");
             Ok(())
         }
@@ -275,13 +307,16 @@ where
     // How it ended concerns only the client.
     match opening {
         Ok(Ok((Protocol::Http2, io))) => {
-            let by_certificate = grpc.takes_certificates();
-            let certificate = by_certificate.then(|| CommonName::of_connection(io.get_ref()));
+            let is_user = grpc.takes_certificates();
+            let wants_name = is_user || grpc.audit().is_some();
+            let certificate = wants_name.then(|| CommonName::of_connection(io.get_ref(), is_user));
             let certificate = certificate.flatten();
             grpc::server::serve(io, Client { address: peer, certificate }, grpc).await;
         }
         Ok(Ok((Protocol::Http1, _))) if !grpc.offers_http() => {} // as etcd does, without a word
-        Ok(Ok((Protocol::Http1, io))) => _ = http.call((ClientStream::new(io), peer)).await,
+        Ok(Ok((Protocol::Http1, io))) => {
+            _ = http.call((ClientStream::new(io, grpc.stalled_timeout()), peer)).await;
+        }
         Ok(Err(_)) | Err(_) => {} // it said nothing
     }
     Ok(())

@@ -4,10 +4,14 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use super::framing::Framing;
 
@@ -18,12 +22,36 @@ pub struct ClientStream<S> {
     framing: Framing,
     /// Escaped, not yet read by the parser.
     escaped: Bytes,
+    /// How long a client may take nothing of what is sent; zero is for ever.
+    patience: Duration,
+    /// Runs while it takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> ClientStream<S> {
     /// At the beginning of a conversation.
-    pub fn new(io: S) -> ClientStream<S> {
-        ClientStream { io, framing: Framing::default(), escaped: Bytes::new() }
+    pub fn new(io: S, patience: Duration) -> ClientStream<S> {
+        let (framing, escaped) = (Framing::default(), Bytes::new());
+        ClientStream { io, framing, escaped, patience, stalled: None }
+    }
+
+    /// What came of a write; one that waits too long fails.
+    fn patient(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        if self.patience.is_zero() {
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// The connection below.
@@ -61,7 +89,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.patient(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,11 +1,17 @@
-//! What the configuration says about passwords and tokens, with the keys read from their files.
+//! What the configuration says about passwords and tokens, with the keys read from their files; where the
+//! audit log goes; and what is let in at once.
 
 use std::{io, path::Path, time::Duration};
 
 use super::RunError;
 use crate::{
-    config::{AuthToken, Config},
-    http::auth::{Gate, Tokens, jwt::Jwt},
+    audit_log::{AuditLog, AuditSettings},
+    config::{AuditFile, AuthToken, ClientLimits, Config},
+    http::{
+        auth::{Gate, Tokens, jwt::Jwt},
+        limits::{LimitSettings, Limits},
+        server::ServerSettings,
+    },
 };
 
 /// etcd's default, which holds for 0 too.
@@ -25,6 +31,36 @@ pub(super) fn open(config: &Config) -> Result<Gate, RunError> {
         }
     };
     Ok(Gate::new(tokens, config.bcrypt_cost))
+}
+
+/// Opens the audit log, if there is to be one.
+pub(super) fn open_audit_log(config: &Config) -> Result<Option<AuditLog>, RunError> {
+    let Some(AuditFile { path, max_bytes, max_files }) = config.audit_log.clone() else {
+        return Ok(None);
+    };
+    let url = path.display().to_string();
+    let settings = AuditSettings { path, max_bytes, max_files };
+    let opened = AuditLog::open(&settings);
+    opened.map(Some).map_err(|error| RunError::Listen { setting: "audit-log", url, error })
+}
+
+/// What is let in at once.
+pub(super) fn limits(config: &Config) -> Limits {
+    let ClientLimits { leases, writes, reads, large, held, response_bytes, .. } = config.limits;
+    let response_bytes = usize::try_from(response_bytes).unwrap_or(usize::MAX);
+    Limits::new(LimitSettings { leases, writes, reads, large, held, response_bytes })
+}
+
+/// How the client port is run, by so many threads of its own.
+pub(super) fn server_settings(config: &Config, workers: usize) -> ServerSettings {
+    let ClientLimits { connections, connections_per_address, idle_timeout, .. } = config.limits;
+    ServerSettings {
+        workers,
+        connections_max: connections,
+        connections_per_address,
+        idle_timeout,
+        ..ServerSettings::default()
+    }
 }
 
 fn key(path: &Path) -> Result<Vec<u8>, RunError> {

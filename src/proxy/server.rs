@@ -201,7 +201,7 @@ fn connections(
                 () = shaken.drain.given() => return Err(DispatchError::DisconnectTimeout),
             };
             match wire {
-                Ok(wire) => Ok((ClientStream::new(wire), peer)),
+                Ok(wire) => Ok((ClientStream::new(wire, Duration::ZERO), peer)),
                 Err(error) => {
                     debug!(?peer, %error, "a TLS handshake came to nothing");
                     Err(DispatchError::Io(io::Error::other(error)))

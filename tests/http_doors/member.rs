@@ -185,6 +185,8 @@ impl Member {
             published,
             stats,
             metrics,
+            audit: None,
+            limits: callboard::http::limits::Limits::default(),
             gate: callboard::http::auth::Gate::default(),
             settings: DoorSettings {
                 max_request_bytes: sizes.request_bytes,
@@ -203,6 +205,8 @@ impl Member {
                 election_timeout: Duration::from_secs(1),
                 strict_reconfig_check: true,
                 max_learners: 1,
+                stalled_timeout: Duration::from_secs(60),
+                max_watches: 100_000,
                 start_time: NOW,
             },
             telemetry: None,

@@ -1,13 +1,16 @@
 //! What a refused RPC looks like at the gateway: the HTTP status of its code, and a body for clients of
 //! every age: older ones read `error`, newer ones `message`.
 
-use actix_http::StatusCode;
+use actix_http::{
+    StatusCode,
+    header::{self, HeaderValue},
+};
 use bytes::Bytes;
 
 use crate::http::{
     answer::{self, Answer},
     json,
-    v3::error::{Code, RpcError},
+    v3::error::{Code, RpcError, TOO_MANY_REQUESTS},
 };
 
 /// The HTTP status of a code.
@@ -39,7 +42,11 @@ pub fn answer(error: &RpcError) -> Answer {
     body.extend_from_slice(br#","message":"#);
     json::push_string(&mut body, text);
     body.push(b'}');
-    answer::json(status(error.code), body)
+    let mut answer = answer::json(status(error.code), body);
+    if *error == TOO_MANY_REQUESTS {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
 }
 
 /// A path under the gateway's prefixes that is no RPC.

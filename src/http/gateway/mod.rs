@@ -180,6 +180,8 @@ pub fn caller(request: &Request) -> Caller {
         remote: request.peer_addr(),
         certificate: CommonName::of_request(request),
         shown: None,
+        door: "gateway",
+        watches: None,
     }
 }
 

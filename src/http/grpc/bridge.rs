@@ -7,6 +7,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use actix_http::{
@@ -66,7 +67,8 @@ pub async fn answer(
             }
         }
     };
-    _ = send(answer, is_head, &mut respond).await; // a client that is gone need not know
+    let patience = door.doors.settings.stalled_timeout;
+    _ = send(answer, is_head, patience, &mut respond).await; // a client that is gone need not know
 }
 
 /// The same request, as HTTP/1.1's handlers take it; none if it has no target.
@@ -124,6 +126,7 @@ impl Stream for Body {
 async fn send(
     answer: Answer,
     is_head: bool,
+    patience: Duration,
     respond: &mut SendResponse<Bytes>,
 ) -> Result<(), Gone> {
     let (answer, body) = answer.into_parts();
@@ -142,7 +145,9 @@ async fn send(
             sending.poll_reset(cx).map(|_| Err(Gone))
         });
         match piece.await? {
-            Some(Ok(bytes)) => send_all(&mut sending, bytes, |_| Poll::<Gone>::Pending).await?,
+            Some(Ok(bytes)) => {
+                send_all(&mut sending, bytes, patience, |_| Poll::<Gone>::Pending).await?;
+            }
             Some(Err(_)) => {
                 sending.send_reset(Reason::INTERNAL_ERROR);
                 return Err(Gone);

@@ -43,7 +43,7 @@ pub async fn answer(
     respond: SendResponse<Bytes>,
 ) {
     let (head, body) = request.into_parts();
-    let mut reply = Reply::new(respond);
+    let mut reply = Reply::new(respond, door.doors.settings.stalled_timeout);
     // A client that is gone need not know how it ends.
     let metadata = match Metadata::read(&head, from) {
         Ok(metadata) => metadata,

@@ -96,7 +96,7 @@ impl Metadata {
             }
         };
         let passed_on = PASSED_ON.iter().any(|name| headers.contains_key(*name));
-        let certificate = from.certificate.filter(|_| !passed_on);
+        let certificate = from.certificate.map(|name| name.of_request_passed_on(passed_on));
         let token = headers.get("token").or_else(|| headers.get(header::AUTHORIZATION));
         let caller = Caller {
             token: token.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
@@ -104,6 +104,8 @@ impl Metadata {
             remote: from.address,
             certificate,
             shown: None,
+            door: "grpc",
+            watches: head.extensions.get().cloned(),
         };
         Ok(Metadata { caller, timeout, encoding })
     }

@@ -7,9 +7,11 @@
 //! [`keepalive`] and [`pings`] are what both sides' pings mean. Requests that mean no gRPC go to the
 //! handlers of HTTP/1.1, by [`bridge`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::dev::ServiceFactory as _;
+
+use crate::audit_log::AuditLog;
 
 use super::{
     Doors,
@@ -65,6 +67,16 @@ impl GrpcDoor {
     /// Ends when the member shuts down.
     pub async fn drained(&self) {
         self.doors.drain.given().await;
+    }
+
+    /// Where changes and refusals are written down, if they are.
+    pub fn audit(&self) -> Option<&AuditLog> {
+        self.doors.audit.as_ref()
+    }
+
+    /// How long a client may take nothing of a long answer.
+    pub fn stalled_timeout(&self) -> Duration {
+        self.doors.settings.stalled_timeout
     }
 
     /// Whether connections may speak HTTP/1.1.

@@ -2,14 +2,17 @@
 //! there is no message, a head that is all of it.
 
 use std::{
-    future::poll_fn,
+    future::{Future as _, poll_fn},
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Buf as _, Bytes};
-use h2::{SendStream, server::SendResponse};
+use h2::{Reason, SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use tokio::time::{Instant, sleep};
 
 use super::{
     figures::{CountedCall, GrpcFigures},
@@ -17,7 +20,10 @@ use super::{
     metadata::NoCall,
     methods::Method,
 };
-use crate::http::v3::error::{Code, RpcError};
+use crate::http::{
+    limits::SHORT_BYTES,
+    v3::error::{Code, RpcError},
+};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -43,13 +49,15 @@ impl From<h2::Error> for Gone {
 pub struct Reply {
     respond: SendResponse<Bytes>,
     sending: Option<SendStream<Bytes>>,
+    patience: Duration,
     counted: Option<CountedCall>,
 }
 
 impl Reply {
-    /// Before anything is sent.
-    pub fn new(respond: SendResponse<Bytes>) -> Reply {
-        Reply { respond, sending: None, counted: None }
+    /// Before anything is sent. A client that takes nothing of a long message for `patience` is given up;
+    /// zero is for ever.
+    pub fn new(respond: SendResponse<Bytes>, patience: Duration) -> Reply {
+        Reply { respond, sending: None, patience, counted: None }
     }
 
     /// A call of this method begins.
@@ -83,7 +91,8 @@ impl Reply {
         if let Some(counted) = &self.counted {
             counted.sent(messages, frames.len().saturating_sub(messages * HEAD_BYTES));
         }
-        send_all(self.sending()?, frames, interrupted).await
+        let patience = self.patience;
+        send_all(self.sending()?, frames, patience, interrupted).await
     }
 
     fn sending(&mut self) -> Result<&mut SendStream<Bytes>, Gone> {
@@ -126,10 +135,12 @@ impl Reply {
     }
 }
 
-/// Sends bytes as the client's flow control allows; `interrupted` is polled while it does not.
+/// Sends bytes as the client's flow control allows; `interrupted` is polled while it does not. Many bytes
+/// are room that others want: they do not wait for ever.
 pub async fn send_all<E: From<Gone>>(
     sending: &mut SendStream<Bytes>,
     mut bytes: Bytes,
+    patience: Duration,
     mut interrupted: impl FnMut(&mut Context<'_>) -> Poll<E>,
 ) -> Result<(), E> {
     if bytes.len() <= AT_ONCE_BYTES {
@@ -138,6 +149,8 @@ pub async fn send_all<E: From<Gone>>(
             return sending.send_data(bytes, false).map_err(|_| Gone.into());
         }
     }
+    let is_long = bytes.len() > SHORT_BYTES && !patience.is_zero();
+    let mut stalled = pin!(is_long.then(|| sleep(patience)));
     while bytes.has_remaining() {
         sending.reserve_capacity(bytes.len().min(PIECE_BYTES));
         let room = poll_fn(|cx| {
@@ -148,12 +161,21 @@ pub async fn send_all<E: From<Gone>>(
                 0 => match sending.poll_capacity(cx) {
                     Poll::Ready(Some(Ok(room))) => Poll::Ready(Ok(room)),
                     Poll::Ready(_) => Poll::Ready(Err(Gone.into())),
-                    Poll::Pending => Poll::Pending,
+                    Poll::Pending => match stalled.as_mut().as_pin_mut() {
+                        Some(stalled) => stalled.poll(cx).map(|()| {
+                            sending.send_reset(Reason::CANCEL);
+                            Err(Gone.into())
+                        }),
+                        None => Poll::Pending,
+                    },
                 },
                 room => Poll::Ready(Ok(room)),
             }
         })
         .await?;
+        if let Some(stalled) = stalled.as_mut().as_pin_mut() {
+            stalled.reset(Instant::now() + patience);
+        }
         let piece = bytes.split_to(room.min(bytes.len()));
         sending.send_data(piece, false).map_err(|_| E::from(Gone))?;
     }

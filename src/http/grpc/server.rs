@@ -15,7 +15,7 @@ use super::{
     keepalive::{Keepalive, OpenCall, Signs, Watched},
     metadata,
 };
-use crate::http::auth::certificate::Client;
+use crate::http::{auth::certificate::Client, limits::Places};
 
 /// How long a client may take to send its settings.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -79,6 +79,7 @@ async fn take<S>(
     let mut keepalive = Keepalive::new(connection.ping_pong(), Rc::clone(&signs), settings);
     let mut drained = pin!(door.drained());
     let mut draining = false;
+    let watches = Places::new(door.doors.settings.max_watches);
     // One connection is one client, and has one version, nearly always.
     let mut client: Option<Arc<ClientFigures>> = None;
     loop {
@@ -93,7 +94,8 @@ async fn take<S>(
             connection.poll_accept(cx)
         });
         // An error is the client's, and h2 has told it.
-        let Some(Ok((request, respond))) = next.await else { return };
+        let Some(Ok((mut request, respond))) = next.await else { return };
+        request.extensions_mut().insert(Arc::clone(&watches));
         let (open, door) = (OpenCall::new(&signs), Rc::clone(&door));
         if door.offer.has_grpc() && (metadata::is_grpc(request.headers()) || !door.offer.has_http())
         {

@@ -11,13 +11,14 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::net::TcpStream;
 use tracing::{info, warn};
 
 use super::{PeerAnswer, PeerDoors, pages, snapshot, stream, text};
 use crate::{
     http::{
         accept::{Tls, accept},
+        limits::connections::Admission,
         server::Listening,
         wire::Wire,
     },
@@ -29,8 +30,9 @@ use crate::{
 
 /// How long a connection may take for the head of a request, and may idle before it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once; more wait in the listen queue.
+/// Connections at once, and those from one address; more are closed.
 const CONNECTIONS_MAX: usize = 1024;
+const PER_ADDRESS_MAX: usize = 512;
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -53,11 +55,11 @@ pub fn serve(doors: &Arc<PeerDoors>, listening: Listening) -> io::Result<()> {
 async fn take_all(listener: &tokio::net::TcpListener, tls: Option<&Tls>, doors: &Arc<PeerDoors>) {
     /// Out of file descriptors, most likely: connections that end give some back.
     const PAUSE: Duration = Duration::from_millis(100);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let admission = Admission::new(CONNECTIONS_MAX, Some(PER_ADDRESS_MAX), Arc::default());
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((tcp, address)) => {
+                let Some(admitted) = admission.admit(address.ip()) else { continue };
                 let (doors, tls) = (Arc::clone(doors), tls.cloned());
                 actix::spawn(async move {
                     _ = tcp.set_nodelay(true); // a connection without it works too
@@ -65,7 +67,7 @@ async fn take_all(listener: &tokio::net::TcpListener, tls: Option<&Tls>, doors: 
                         () = taken(tcp, tls, address, &doors) => {}
                         () = doors.drain.given() => {}
                     }
-                    drop(slot);
+                    drop(admitted);
                 });
             }
             Err(error) => {

@@ -8,7 +8,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use actix_http::{Method, Payload, Request, StatusCode, header};
+use actix_http::{
+    Method, Payload, Request, StatusCode,
+    header::{self, HeaderValue},
+};
 
 use self::{conditions::Conditions, params::Params};
 use super::{
@@ -21,10 +24,10 @@ use super::{
     v2::access::basic,
     v3::{
         Caller, Services,
-        error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError, USER_EMPTY},
+        error::{COMPACTED, NO_SPACE, REQUEST_TOO_LARGE, RpcError, TOO_MANY_REQUESTS, USER_EMPTY},
     },
 };
-use crate::metrics::Door;
+use crate::{audit_log::Deed, metrics::Door};
 
 pub mod conditions;
 pub mod events;
@@ -58,7 +61,11 @@ impl Refused {
     }
 
     fn answer(&self) -> Answer {
-        answer::error_text(self.status, format!("{}\n", self.text))
+        let mut answer = answer::error_text(self.status, format!("{}\n", self.text));
+        if self.text == TOO_MANY_REQUESTS.message {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        answer
     }
 }
 
@@ -102,6 +109,19 @@ struct Asked {
     /// `Accept: text/event-stream`.
     wants_events: bool,
     last_event_id: Option<Vec<u8>>,
+}
+
+/// What a request does, for the audit log.
+pub fn deed(path: &[u8], query: &str, method: &Method) -> Deed {
+    let deed = match *method {
+        Method::PUT => Deed::of("put"),
+        Method::DELETE => Deed::of("delete"),
+        _ => Deed::quiet("read"),
+    };
+    let params = Params::parse(query).unwrap_or_default();
+    let in_path = path.strip_prefix(PREFIX).unwrap_or_default();
+    let key = params.key.as_deref().unwrap_or(in_path);
+    if params.prefix { deed.range(key, &end_of_prefix(key)) } else { deed.key(key) }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +174,7 @@ fn ask(doors: &Arc<Doors>, path: &[u8], query: &str, request: &Request) -> Resul
     Ok(Asked {
         doors: Arc::clone(doors),
         services: Services::new(Arc::clone(doors)),
-        caller: gateway::caller(request),
+        caller: Caller { door: "kv", ..gateway::caller(request) },
         key,
         params,
         conditions: Conditions::parse(headers)?,

@@ -76,10 +76,10 @@ impl Credentials {
     /// Who it is; none for a guest. What it says itself goes before its certificate.
     async fn identity(&self, doors: &Doors, shown: Shown) -> Result<Option<Identity>, V2Error> {
         let Some(value) = &self.authorization else {
-            return Ok(self.certificate.as_ref().and_then(|name| {
+            return Ok(self.certificate.as_ref().and_then(CommonName::user).and_then(|name| {
                 let state = doors.published.state.load();
                 let auth = state.auth();
-                let (user, auth_revision) = (name.0.to_string(), auth.revision());
+                let (user, auth_revision) = (name.to_owned(), auth.revision());
                 let is_there = auth.users().contains_key(&user);
                 is_there.then_some(Identity { user, auth_revision, pinned: false })
             }));
@@ -97,7 +97,7 @@ impl Credentials {
         match doors.gate.check_again(published, remote, &user, &password).await {
             Ok(identity) => Ok(Some(identity)),
             Err(PasswordError::Wrong | PasswordError::NoPassword) => Err(V2Error::Unauthorized),
-            Err(PasswordError::TooMany) => Err(V2Error::Busy),
+            Err(PasswordError::TooMany) => Err(V2Error::TooMany),
             Err(PasswordError::Stopping) => Err(V2Error::Stopped),
         }
     }
@@ -199,6 +199,12 @@ fn is_listing(state: &State, path: &[u8], below: &KeyRange) -> bool {
     state.key(path).is_none()
         && (state.keys.range(from, to).next().is_some()
             || state.dirs.range(from, to).next().is_some())
+}
+
+/// Who a request says that it is from.
+pub fn claimed_user(request: &Request) -> Option<String> {
+    let value = request.head().headers().get(header::AUTHORIZATION)?;
+    basic(value.as_bytes()).map(|(user, _)| user)
 }
 
 /// Name and password of `Basic …`.

@@ -8,7 +8,7 @@ use crate::{
     actors::raft_node::{Propose, ReadIndex},
     clock::wall_clock,
     command::Command,
-    http::Doors,
+    http::{Doors, limits::Class},
     published::Published,
     storage::mvcc::Applied,
     types::{MemberId, UnixNanos},
@@ -16,6 +16,7 @@ use crate::{
 
 /// Proposes a command, and waits until it is applied.
 pub async fn propose(doors: &Doors, command: Command) -> Result<Applied, V2Error> {
+    let _place = doors.limits.enter_proposal(&command)?;
     let started = wall_clock();
     let answering = doors.propose.ask(Propose(command))?;
     let answered = tokio::time::timeout(doors.settings.request_timeout, answering).await;
@@ -26,6 +27,7 @@ pub async fn propose(doors: &Doors, command: Command) -> Result<Applied, V2Error
 
 /// Waits until what is published is as new as every write that was acknowledged before.
 pub async fn read_index(doors: &Doors) -> Result<(), V2Error> {
+    let _place = doors.limits.enter(Class::Reads)?;
     let started = wall_clock();
     let answering = doors.read_index.ask(ReadIndex)?;
     let answered = tokio::time::timeout(doors.settings.request_timeout, answering).await;

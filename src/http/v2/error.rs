@@ -14,6 +14,7 @@ use crate::{
         Doors,
         answer::{self, Answer},
         json,
+        limits::TooMany,
     },
     storage::v2_tree::{V2Code, V2StoreError},
 };
@@ -86,6 +87,9 @@ pub enum V2Error {
     /// The mailbox was full, nothing was proposed.
     #[error("etcdserver: too many requests")]
     Busy,
+    /// More is asked than is let in at once, nothing was proposed.
+    #[error("etcdserver: too many requests")]
+    TooMany,
     /// No leader is known, nothing was proposed.
     #[error("etcdserver: no leader")]
     NoLeader,
@@ -110,6 +114,12 @@ pub enum V2Error {
     /// This member's data differs from the others': it serves none of it.
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
+}
+
+impl From<TooMany> for V2Error {
+    fn from(_: TooMany) -> V2Error {
+        V2Error::TooMany
+    }
 }
 
 impl From<AskError> for V2Error {
@@ -179,6 +189,7 @@ impl V2Error {
             V2Error::Unauthorized => {
                 ((110, "The request requires user authentication"), StatusCode::UNAUTHORIZED)
             }
+            V2Error::TooMany => (RAFT, StatusCode::TOO_MANY_REQUESTS),
             V2Error::Busy | V2Error::Stopped => (RAFT, StatusCode::SERVICE_UNAVAILABLE),
             V2Error::NoLeader
             | V2Error::TimedOut(_)
@@ -217,7 +228,7 @@ impl V2Error {
         set_cluster_id(&mut answer, doors);
         answer::set_number(&mut answer, &X_ETCD_INDEX, index);
         match self {
-            V2Error::Busy => {
+            V2Error::Busy | V2Error::TooMany => {
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             V2Error::Stopped => answer.head_mut().set_connection_type(ConnectionType::Close),
@@ -290,6 +301,7 @@ mod tests {
             ),
             (V2Error::TooLarge, 210, "Invalid POST form", 400),
             (V2Error::Busy, 300, raft, 503),
+            (V2Error::TooMany, 300, raft, 429),
             (V2Error::Stopped, 300, raft, 503),
             (V2Error::NoLeader, 300, raft, 500),
             (V2Error::TimedOut(Blame::LeaderLost), 300, raft, 500),

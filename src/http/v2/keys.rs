@@ -21,6 +21,7 @@ use crate::{
         answer::{self, Answer},
         aside::aside,
         body::{self, BodyError},
+        limits::Class,
         path::{COMPONENTS_MAX, is_too_deep},
         quota,
         service::Routed,
@@ -278,6 +279,10 @@ fn read_now(doors: &Doors, key: &[u8], recursive: bool) -> Answer {
 /// Reads a large directory on a thread of its own: other connections, and the actors if they live on
 /// this one, go on meanwhile. What it reads is a state that does not change.
 async fn read_aside(doors: Arc<Doors>, key: Bytes, recursive: bool) -> Answer {
+    let _place = match doors.limits.enter(Class::Large) {
+        Ok(place) => place,
+        Err(error) => return refuse(&doors, &error.into()),
+    };
     let published = Arc::clone(&doors);
     let reading = aside(move || {
         let state = published.published.state.load_full();
@@ -292,8 +297,10 @@ async fn read_aside(doors: Arc<Doors>, key: Bytes, recursive: bool) -> Answer {
 
 fn got(doors: &Doors, revision: Revision, body: Result<Vec<u8>, V2StoreError>) -> Answer {
     doors.stats.gets.count(body.is_ok());
+    let body = body.map(|body| doors.limits.hold(body.into()));
     match body {
-        Ok(body) => {
+        Ok(Err(error)) => refuse(doors, &error.into()),
+        Ok(Ok(body)) => {
             let mut answer = answer::json(StatusCode::OK, body);
             set_indexes(&mut answer, doors, revision.0);
             count(doors, Door::Read, answer)

@@ -24,6 +24,7 @@ use crate::{
     http::{
         Doors,
         answer::{self, Answer, DoorBody},
+        limits::{Class, Place},
     },
     storage::{
         mvcc::{
@@ -57,6 +58,7 @@ pub struct Asked {
 
 /// Answers a watch: its head at once, its body when there is something to tell.
 pub async fn watch(doors: &Arc<Doors>, asked: Asked) -> Result<Answer, V2Error> {
+    let place = doors.limits.enter(Class::Held)?;
     let state = doors.published.state.load_full();
     let pattern = WatchPattern { path: asked.key, recursive: asked.recursive };
     let index = state.revision;
@@ -79,6 +81,7 @@ pub async fn watch(doors: &Arc<Doors>, asked: Asked) -> Result<Answer, V2Error> 
             live: None,
             rights: doors.published.rights.subscribe(),
             pass: asked.pass,
+            _place: place,
         };
         streaming.catch_up().await?; // refusals are told before the head leaves
         let events = stream::unfold(streaming, async |mut streaming| {
@@ -89,7 +92,7 @@ pub async fn watch(doors: &Arc<Doors>, asked: Asked) -> Result<Answer, V2Error> 
         });
         DoorBody::Stream(Box::pin(events))
     } else {
-        park(doors, pattern, next, asked.pass).await?
+        park(doors, pattern, next, asked.pass, place).await?
     };
     let mut answer = answer::with_body(StatusCode::OK, "application/json", body);
     set_indexes(&mut answer, doors, index.0);
@@ -109,6 +112,7 @@ async fn park(
     pattern: WatchPattern,
     mut next: Revision,
     pass: Pass,
+    place: Place,
 ) -> Result<DoorBody, V2Error> {
     let mut found = VecDeque::new();
     loop {
@@ -128,6 +132,7 @@ async fn park(
     let subscribe = Subscribe { pattern, after, sink: Sink::Once(sender) };
     let subscription = subscribe_to(doors, subscribe).await?;
     Ok(DoorBody::Once(Some(Box::pin(async move {
+        let _place = place;
         let doors = Arc::clone(&subscription.doors);
         tokio::select! {
             biased;
@@ -245,6 +250,7 @@ struct Streaming {
     /// Whether they have changed, and the pass must be looked at again.
     rights: tokio::sync::watch::Receiver<u64>,
     pass: Pass,
+    _place: Place,
 }
 
 struct Live {

@@ -10,6 +10,7 @@ use crate::{
     clock::wall_clock,
     command::{Command, V3Command, V3Op},
     http::{
+        limits::Class,
         quota,
         v2::{
             consensus::{blame, since},
@@ -26,8 +27,13 @@ use crate::{
 impl Services {
     /// Proposes any command, and waits until it is applied.
     pub(super) async fn propose(&self, command: Command) -> Result<Applied, RpcError> {
+        let _place = self.doors.limits.enter_proposal(&command)?;
         let started = wall_clock();
-        let answering = self.doors.propose.ask(Propose(command))?;
+        let answering = if Class::of(&command) == Some(Class::Writes) {
+            self.doors.propose.ask(Propose(command))?
+        } else {
+            self.doors.propose.ask_urgently(Propose(command))?
+        };
         let answered = tokio::time::timeout(self.doors.settings.request_timeout, answering).await;
         let answered = answered.map_err(|_| error::TIMEOUT);
         let flat = answered.and_then(|answer| Ok(answer??));
@@ -55,6 +61,7 @@ impl Services {
 
     /// Waits until what is published is as new as every write that was acknowledged before.
     pub(super) async fn read_index(&self) -> Result<(), RpcError> {
+        let _place = self.doors.limits.enter(Class::Reads)?;
         let started = wall_clock();
         let answering = self.doors.read_index.ask(ReadIndex)?;
         let answered = tokio::time::timeout(self.doors.settings.request_timeout, answering).await;

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     command::{KeyRange, V3Txn},
     http::auth::Identity,
+    http::limits::Class,
     storage::mvcc::{State, record::KeyRecord},
     types::{LeaseId, Revision},
 };
@@ -44,6 +45,7 @@ impl Services {
         caller: &Caller,
         request: CampaignRequest,
     ) -> Result<CampaignResponse, RpcError> {
+        let _place = self.doors.limits.enter(Class::Held)?;
         let CampaignRequest { name, lease, value } = request;
         let lease = self.session(caller, lease).await.map_err(unknown)?;
         let key = key_of(&name, lease);

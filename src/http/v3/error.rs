@@ -8,6 +8,7 @@ use crate::{
         mailbox::AskError,
         raft_node::{ProposeError, ReadError},
     },
+    http::limits::TooMany,
     storage::v3::{AuthError, V3Error},
 };
 
@@ -108,7 +109,7 @@ errors! {
     LEASE_EXISTS = FailedPrecondition "etcdserver: lease already exists";
     /// As its text says.
     LEASE_TTL_TOO_LARGE = OutOfRange "etcdserver: too large lease TTL";
-    /// A full mailbox.
+    /// A full mailbox, or more than is let in at once.
     TOO_MANY_REQUESTS = ResourceExhausted "etcdserver: too many requests";
     /// This member's data differs from the others'.
     CORRUPT = DataLoss "etcdserver: corrupt cluster";
@@ -205,6 +206,12 @@ impl From<AuthError> for RpcError {
             _ => Code::FailedPrecondition,
         };
         RpcError::with_text(code, format!("etcdserver: {error}"))
+    }
+}
+
+impl From<TooMany> for RpcError {
+    fn from(_: TooMany) -> RpcError {
+        TOO_MANY_REQUESTS
     }
 }
 

@@ -48,7 +48,7 @@ impl Services {
         let state = self.state()?;
         let (work, header) = (v3::work(&state, &query), self.header(state.revision));
         let look = move || Ok(range_response(header, v3::range(&state, &query)?));
-        long::look(work, look).await
+        long::look(&self.doors.limits, work, look).await
     }
 
     /// Writes a key.
@@ -101,7 +101,7 @@ impl Services {
         let state = self.state()?;
         let (work, header) = (v3::read_work(&state, &txn), self.header(state.revision));
         let look = move || Ok(txn_response(header, v3::read_txn(&state, &txn)?));
-        long::look(work, look).await
+        long::look(&self.doors.limits, work, look).await
     }
 
     /// Forgets history.

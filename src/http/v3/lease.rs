@@ -24,7 +24,7 @@ use crate::{
     },
     clock::wall_clock,
     command::{KeyRange, V3Op, V3Range},
-    http::auth::Identity,
+    http::{auth::Identity, limits::Class},
     types::LeaseId,
     wire::{LeaseQuestion, LeaseStanding},
 };
@@ -152,6 +152,7 @@ impl Services {
         &self,
         questions: Vec<LeaseQuestion>,
     ) -> Result<Vec<LeaseStanding>, RpcError> {
+        let _place = self.doors.limits.enter(Class::Leases)?;
         let started = wall_clock();
         let settings = &self.doors.settings;
         let asking = async {

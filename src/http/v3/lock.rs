@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     command::{KeyRange, V3DeleteRange, V3Op, V3RequestOp, V3Txn},
+    http::limits::Class,
     types::Revision,
 };
 
@@ -23,6 +24,7 @@ impl Services {
         caller: &Caller,
         request: LockRequest,
     ) -> Result<LockResponse, RpcError> {
+        let _place = self.doors.limits.enter(Class::Held)?;
         let LockRequest { name, lease } = request;
         let lease = self.session(caller, lease).await.map_err(unknown)?;
         let key = key_of(&name, lease);

@@ -11,7 +11,13 @@ use super::{
     methods::Codec,
     pb::etcdserverpb::{DeleteRangeResponse, RangeResponse, TxnResponse, response_op::Response},
 };
-use crate::{http::aside::aside, storage::v3::V3Error};
+use crate::{
+    http::{
+        aside::aside,
+        limits::{Class, Limits},
+    },
+    storage::v3::V3Error,
+};
 
 /// Keys and revisions that a look at may take before it is long.
 pub const WORK_MAX: usize = 400;
@@ -20,24 +26,28 @@ const BYTES_MAX: usize = 1 << 18;
 
 /// Does `look`, which is so much work.
 pub async fn look<T: Send + 'static>(
+    limits: &Limits,
     work: usize,
     look: impl FnOnce() -> Result<T, V3Error> + Send + 'static,
 ) -> Result<T, RpcError> {
     if work <= WORK_MAX {
         return Ok(look()?);
     }
+    let _place = limits.enter(Class::Large)?;
     Ok(aside(look).await.ok_or(STOPPED)??)
 }
 
 /// Encodes an answer.
-pub async fn encode<C: Codec, M>(codec: C, message: M) -> Result<Bytes, RpcError>
+pub async fn encode<C: Codec, M>(limits: &Limits, codec: C, message: M) -> Result<Bytes, RpcError>
 where
     M: prost::Message + Serialize + 'static,
 {
     if keys_in(&message) <= WORK_MAX && message.encoded_len() <= BYTES_MAX {
-        return Ok(codec.encode(&message));
+        return Ok(limits.hold(codec.encode(&message))?);
     }
-    aside(move || codec.encode(&message)).await.ok_or(STOPPED)
+    let _place = limits.enter(Class::Large)?;
+    let encoded = aside(move || codec.encode(&message)).await.ok_or(STOPPED)?;
+    Ok(limits.hold(encoded)?)
 }
 
 /// How many keys an answer holds: it may take long to tell how many bytes they are.

@@ -1,11 +1,23 @@
 //! The RPCs by name, called with encoded messages. One table for gRPC and the JSON gateway, so that
 //! none can have what the other lacks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Answers, Caller, Requests, Services, error::RpcError, long};
+use super::{
+    Answers, Caller, Requests, Services,
+    audit::Audited as _,
+    error::RpcError,
+    long,
+    pb::{
+        etcdserverpb::{RangeRequest, SnapshotRequest},
+        v3electionpb::LeaderRequest,
+    },
+};
+use crate::{audit_log::Deed, http::limits::Class};
 
 /// How messages are written.
 pub trait Codec: Copy + Send + 'static {
@@ -60,8 +72,16 @@ macro_rules! unary {
                 match self {
                     $(Unary::$name => {
                         let request = codec.decode(request)?;
+                        let audit = services.audit(caller, &request);
                         let calling = Box::pin(services.$call(caller, request));
-                        long::encode(codec, calling.await?).await
+                        let answered = calling.await;
+                        if let Some(audit) = audit {
+                            match &answered {
+                                Ok(answer) => audit.answered(answer.header, answer),
+                                Err(error) => audit.failed(error),
+                            }
+                        }
+                        long::encode(&services.doors.limits, codec, answered?).await
                     })*
                 }
             }
@@ -172,30 +192,65 @@ impl Streaming {
         services: &Services,
         caller: &Caller,
         codec: C,
-        mut requests: Requests<Bytes>,
+        requests: Requests<Bytes>,
     ) -> Result<Answers<Bytes>, RpcError> {
         if self != Streaming::Snapshot {
             services.admit_voter()?;
         }
         services.catch_up(caller).await;
+        let class = match self {
+            Streaming::LeaseKeepAlive => Some(Class::KeepAlives),
+            Streaming::Watch => None, // takes its place itself, for `/kv` too
+            Streaming::RangeStream | Streaming::Snapshot | Streaming::Observe => Some(Class::Held),
+        };
+        let place = class.map(|class| services.doors.limits.enter(class)).transpose()?;
+        let answers = self.begin(services, caller, codec, requests).await?;
+        Ok(Box::pin(answers.inspect(move |_| _ = &place)))
+    }
+
+    async fn begin<C: Codec>(
+        self,
+        services: &Services,
+        caller: &Caller,
+        codec: C,
+        mut requests: Requests<Bytes>,
+    ) -> Result<Answers<Bytes>, RpcError> {
         match self {
             Streaming::Watch => {
-                Ok(encoded(codec, services.watch(caller, decoded(codec, requests))?))
+                let called = services.watch(caller, decoded(codec, requests));
+                services.audit_stream(caller, &called, || Deed::quiet("watch"));
+                Ok(encoded(services, codec, called?))
             }
             Streaming::LeaseKeepAlive => {
-                Ok(encoded(codec, services.lease_keep_alive(caller, decoded(codec, requests))?))
+                let called = services.lease_keep_alive(caller, decoded(codec, requests));
+                services.audit_stream(caller, &called, || Deed::quiet("lease-keep-alive"));
+                Ok(encoded(services, codec, called?))
             }
             Streaming::RangeStream | Streaming::Snapshot | Streaming::Observe => {
                 let request = requests.next().await.unwrap_or(Ok(Bytes::new()))?;
                 match self {
                     Streaming::RangeStream => {
-                        let answers = services.range_stream(caller, codec.decode(request)?).await?;
-                        Ok(encoded(codec, answers))
+                        let request: RangeRequest = codec.decode(request)?;
+                        let keys = (request.key.clone(), request.range_end.clone());
+                        let called = services.range_stream(caller, request).await;
+                        let deed = || Deed::quiet("range").range(&keys.0, &keys.1);
+                        services.audit_stream(caller, &called, deed);
+                        Ok(encoded(services, codec, called?))
                     }
                     Streaming::Snapshot => {
-                        Ok(encoded(codec, services.snapshot(caller, codec.decode(request)?)?))
+                        let request: SnapshotRequest = codec.decode(request)?;
+                        let called = services.snapshot(caller, request);
+                        services.audit_stream(caller, &called, || request.deed());
+                        Ok(encoded(services, codec, called?))
                     }
-                    _ => Ok(encoded(codec, services.observe(caller, codec.decode(request)?)?)),
+                    _ => {
+                        let request: LeaderRequest = codec.decode(request)?;
+                        let name = request.name.clone();
+                        let called = services.observe(caller, request);
+                        services
+                            .audit_stream(caller, &called, || Deed::quiet("observe").key(&name));
+                        Ok(encoded(services, codec, called?))
+                    }
                 }
             }
         }
@@ -209,9 +264,12 @@ where
     Box::pin(requests.map(move |request| codec.decode(request?)))
 }
 
-fn encoded<C: Codec, M>(codec: C, answers: Answers<M>) -> Answers<Bytes>
+/// Answers of which the next is encoded when the last one is on its way. A long one that finds no room
+/// beside those of others ends the stream.
+fn encoded<C: Codec, M>(services: &Services, codec: C, answers: Answers<M>) -> Answers<Bytes>
 where
     M: prost::Message + Serialize + 'static,
 {
-    Box::pin(answers.map(move |answer| Ok(codec.encode(&answer?))))
+    let doors = Arc::clone(&services.doors);
+    Box::pin(answers.map(move |answer| Ok(doors.limits.hold(codec.encode(&answer?))?)))
 }

@@ -10,8 +10,11 @@ use self::{error::RpcError, pb::etcdserverpb::ResponseHeader};
 use super::{
     Doors,
     auth::{Identity, certificate::CommonName},
+    limits::Places,
 };
 use crate::types::Revision;
+
+pub mod audit;
 
 #[allow(
     missing_docs,
@@ -73,6 +76,10 @@ pub struct Caller {
     pub certificate: Option<CommonName>,
     /// Who it is by a password that the door has looked at.
     pub shown: Option<Identity>,
+    /// Through which door, for the audit log.
+    pub door: &'static str,
+    /// The places for watches on its connection, if there is more than one stream on it.
+    pub watches: Option<Arc<Places>>,
 }
 
 impl fmt::Debug for Caller {
@@ -82,8 +89,10 @@ impl fmt::Debug for Caller {
             .field("has_token", &self.token.is_some())
             .field("has_leader", &self.has_leader)
             .field("remote", &self.remote)
+            .field("door", &self.door)
             .field("certificate", &self.certificate)
             .field("shown", &self.shown)
+            .field("watches", &self.watches)
             .finish()
     }
 }

@@ -61,7 +61,9 @@ impl Services {
         let gap = state.revision.0.saturating_sub(query.revision.max(0) as u64);
         let work = if query.revision <= 0 { 0 } else { gap as usize };
         let begun = self.begun(caller, Needs::Read(query.keys.clone()));
-        let reading = long::look(work, move || Reading::begin(state, &query, header)).await?;
+        let reading =
+            long::look(&self.doors.limits, work, move || Reading::begin(state, &query, header))
+                .await?;
         Ok(Box::pin(stream::unfold(Some((begun, reading)), |reading| async {
             let (begun, mut reading) = reading?;
             if reading.sent > 0 {

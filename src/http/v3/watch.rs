@@ -20,16 +20,20 @@ use super::{
     error::RpcError,
     pb::etcdserverpb::{WatchRequest, WatchResponse},
 };
+use crate::http::limits::Class;
 
 impl Services {
     /// Tells what happens to keys.
-    #[allow(clippy::unnecessary_wraps, reason = "the table of RPCs calls all streams alike")]
     pub fn watch(
         &self,
         caller: &Caller,
         requests: Requests<WatchRequest>,
     ) -> Result<Answers<WatchResponse>, RpcError> {
+        let place = self.doors.limits.enter(Class::Held)?;
         let (services, caller) = (self.clone(), caller.clone());
-        Ok(Box::pin(queue::answers(|out| WatchStream::new(services, caller, out).run(requests))))
+        Ok(Box::pin(queue::answers(async move |out| {
+            WatchStream::new(services, caller, out).run(requests).await;
+            drop(place);
+        })))
     }
 }

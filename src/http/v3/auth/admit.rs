@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::{
     command::{self, KeyRange, V3Op, V3Range, V3Txn},
     http::{
-        auth::Identity,
+        auth::{Identity, certificate::CommonName},
         v3::{
             Caller, Services,
             error::{self, RpcError},
@@ -76,7 +76,8 @@ impl Services {
         if !auth.enabled() {
             return Ok(None);
         }
-        let identity = match (&caller.shown, &caller.token, &caller.certificate) {
+        let by_certificate = caller.certificate.as_ref().and_then(CommonName::user);
+        let identity = match (&caller.shown, &caller.token, by_certificate) {
             (Some(shown), ..) => shown.clone(),
             (None, Some(token), _) => {
                 let token = token.strip_prefix("Bearer ").unwrap_or(token);
@@ -84,7 +85,7 @@ impl Services {
                 identity.ok_or(error::INVALID_AUTH_TOKEN)?
             }
             (None, None, Some(name)) => {
-                let (user, auth_revision) = (name.0.to_string(), auth.revision());
+                let (user, auth_revision) = (name.to_owned(), auth.revision());
                 if !auth.users().contains_key(&user) {
                     return Err(error::PERMISSION_DENIED); // someone, but nobody who may anything
                 }
@@ -102,7 +103,7 @@ impl Services {
     }
 
     /// The caller's name; none while authentication is off.
-    pub(super) fn user_of(&self, caller: &Caller) -> Result<Option<String>, RpcError> {
+    pub(in crate::http::v3) fn user_of(&self, caller: &Caller) -> Result<Option<String>, RpcError> {
         Ok(self.standing(caller)?.map(|standing| standing.user))
     }
 

@@ -26,11 +26,14 @@ use crate::{
         mailbox::AskError,
         store::watch_line::{Mark, RangeRefused, SubscribeRange, Told, WatchLine},
     },
+    audit_log::Deed,
     http::{
         Doors,
+        limits::Place,
         v2::keys::is_corrupt,
         v3::{
             Caller, Requests, Services,
+            audit::Audited as _,
             error::{COMPACTED, CORRUPT, RpcError, STOPPED, TOO_MANY_REQUESTS},
             pb::{
                 Event,
@@ -216,8 +219,8 @@ impl WatchStream {
         let keys = keys_of(request);
         let auth_revision = self.services.auth_revision();
         let watcher = self.services.watcher(&self.caller);
-        let watch_id = match self.admit(request, &keys) {
-            Ok(watch_id) => watch_id,
+        let (watch_id, place) = match self.admit(request, &keys) {
+            Ok(admitted) => admitted,
             Err(reason) => return self.send(answers::refused(header, reason)).await,
         };
         let start = match request.start_revision {
@@ -248,6 +251,7 @@ impl WatchStream {
             watcher,
             auth_revision,
             _counted: Counted::new(&metrics.watchers),
+            _place: place,
             keys,
         };
         self.key_bytes += key_bytes(&watch);
@@ -264,8 +268,11 @@ impl WatchStream {
         &mut self,
         request: &WatchCreateRequest,
         keys: &crate::command::KeyRange,
-    ) -> Result<i64, String> {
+    ) -> Result<(i64, Option<Place>), String> {
         let admitted = self.services.admit_watch(&self.caller, keys);
+        if let Err(error) = &admitted {
+            self.services.audit_refused_watch(&self.caller, error, || request.deed());
+        }
         admitted.map_err(|error| answers::reason_of(&error))?;
         if request.start_revision < 0 {
             return Err(COMPACTED.message.into_owned());
@@ -277,15 +284,21 @@ impl WatchStream {
         if self.watches.len() >= WATCHES_MAX || bytes > KEY_BYTES_MAX {
             return Err(TOO_MANY_REQUESTS.message.into_owned());
         }
+        let place = self.caller.watches.as_ref().map(|watches| watches.take(1)).transpose();
+        let place = place.map_err(|_| TOO_MANY_REQUESTS.message.into_owned())?;
         if request.watch_id != 0 {
             let taken = self.tags.contains_key(&request.watch_id);
-            return if taken { Err(DUPLICATE_ID.to_owned()) } else { Ok(request.watch_id) };
+            return if taken {
+                Err(DUPLICATE_ID.to_owned())
+            } else {
+                Ok((request.watch_id, place))
+            };
         }
         while self.tags.contains_key(&self.next_id) {
             self.next_id += 1;
         }
         self.next_id += 1;
-        Ok(self.next_id - 1)
+        Ok((self.next_id - 1, place))
     }
 
     fn remove(&mut self, tag: u64) {
@@ -371,6 +384,8 @@ impl WatchStream {
             watch.auth_revision = auth_revision;
             return Ok(true);
         };
+        let deed = Deed::quiet("watch").range(&watch.keys.key, &watch.keys.range_end);
+        self.services.audit_refused_watch(&self.caller, &error, || deed);
         let canceled = answers::canceled(self.services.header_now(), watch.watch_id);
         self.remove(tag);
         let cancel_reason = answers::reason_of(&error);

@@ -15,6 +15,7 @@ use crate::{
     command::KeyRange,
     http::{
         auth::Identity,
+        limits::Place,
         v3::pb::{
             Event,
             etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType},
@@ -53,6 +54,8 @@ pub struct Watch {
     pub auth_revision: u64,
     /// For the count of all.
     pub _counted: Counted,
+    /// Its place on its connection.
+    pub _place: Option<Place>,
 }
 
 /// What a watch wants to see of the changes of its keys.
