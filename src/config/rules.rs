@@ -137,7 +137,10 @@ fn listened(
     tls: Tls,
 ) -> Result<(), ConfigError> {
     for url in urls {
-        if tls == Tls::Missing || url.scheme().is_unix() {
+        if name == "listen-peer-urls" && url.scheme().is_unix() {
+            return Err(refuse(givens, name, "URLs with an address that other members can reach"));
+        }
+        if tls == Tls::Missing {
             spoken(givens, name, url)?;
         }
         if !url.is_bindable() {

@@ -50,6 +50,7 @@ pub mod scrape;
 pub mod server;
 pub mod service;
 pub mod stream;
+pub mod unix;
 pub mod v2;
 pub mod v3;
 mod wire;

@@ -9,6 +9,7 @@ use std::{
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -31,6 +32,7 @@ use super::{
     route::Offer,
     service::DoorFactory,
     stream::ClientStream,
+    unix::Connection,
     wire::Wire,
 };
 use crate::tls::Reloading;
@@ -105,6 +107,30 @@ pub struct Start {
     pub http: Vec<Listening>,
     /// `--listen-metrics-urls`, bound: probes and metrics alone.
     pub probes: Vec<Listening>,
+    /// Unix sockets among them.
+    pub local: Vec<Local>,
+}
+
+/// A Unix socket that is listened at.
+#[derive(Debug)]
+pub struct Local {
+    /// The socket.
+    pub socket: UnixListener,
+    /// As [`Listening::tls`].
+    pub tls: Option<Tls>,
+    /// Which setting names it.
+    pub of: Port,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// `--listen-client-urls`
+    Clients,
+    /// `--listen-client-http-urls`
+    Http,
+    /// `--listen-metrics-urls`
+    Probes,
 }
 
 /// A bound listener.
@@ -139,20 +165,38 @@ impl Handler<Start> for HttpServer {
         let ServerSettings { workers, connections_max, backlog, idle_timeout, drain_timeout } =
             self.settings;
         let connections_max = fitting(connections_max, files_max());
-        let offer = if start.http.is_empty() { Offer::Everything } else { Offer::Grpc };
-        let clients = start.clients.into_iter().map(|listener| (listener, offer));
-        let http = start.http.into_iter().map(|listener| (listener, Offer::Http));
-        let probes = start.probes.into_iter().map(|listener| (listener, Offer::Probes));
+        let has_http = start.local.iter().any(|local| local.of == Port::Http);
+        let apart = has_http || !start.http.is_empty();
+        let offer = |port| match port {
+            Port::Clients if apart => Offer::Grpc,
+            Port::Clients => Offer::Everything,
+            Port::Http => Offer::Http,
+            Port::Probes => Offer::Probes,
+        };
+        let clients = start.clients.into_iter().map(|listener| (listener, offer(Port::Clients)));
+        let http = start.http.into_iter().map(|listener| (listener, offer(Port::Http)));
+        let probes = start.probes.into_iter().map(|listener| (listener, offer(Port::Probes)));
         let mut listeners = Vec::new();
         for (Listening { socket, tls }, offer) in clients.chain(http).chain(probes) {
             rustix::net::listen(&socket, backlog)?; // sets the length of the queue anew
             info!(address = %socket.local_addr()?, tls = tls.is_some(), "serving HTTP");
             listeners.push((socket, Manner { offer, idle_timeout, tls }));
         }
+        let mut locals = Vec::new();
+        for Local { socket, tls, of } in start.local {
+            rustix::net::listen(&socket, backlog)?;
+            info!(address = ?socket.local_addr()?, tls = tls.is_some(), "serving HTTP");
+            socket.set_nonblocking(true)?;
+            locals.push((socket, Manner { offer: offer(of), idle_timeout, tls }));
+        }
         if workers == 0 {
             let here = Here::new(connections_max);
             for (listener, manner) in listeners {
-                here.serve(&self.doors, manner, listener)?;
+                listener.set_nonblocking(true)?;
+                here.serve(&self.doors, manner, tokio::net::TcpListener::from_std(listener)?);
+            }
+            for (listener, manner) in locals {
+                here.serve(&self.doors, manner, tokio::net::UnixListener::from_std(listener)?);
             }
             self.running = Some(Running::Here(here));
             return Ok(());
@@ -165,6 +209,10 @@ impl Handler<Start> for HttpServer {
         for (listener, manner) in listeners {
             let (name, doors) = (listener.local_addr()?.to_string(), Arc::clone(&self.doors));
             server = server.listen(name, listener, move || connections(&doors, &manner))?;
+        }
+        for (listener, manner) in locals {
+            let (name, doors) = (format!("{:?}", listener.local_addr()?), Arc::clone(&self.doors));
+            server = server.listen_uds(name, listener, move || connections(&doors, &manner))?;
         }
         let server = server.run();
         self.running = Some(Running::Workers(server.handle()));
@@ -202,10 +250,10 @@ pub(super) struct Manner {
 }
 
 /// What is done with each connection of a listener.
-pub(super) fn connections(
+pub(super) fn connections<C: Connection>(
     doors: &Arc<Doors>,
     manner: &Manner,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
+) -> impl ServiceFactory<C, Config = (), Response = (), InitError = ()> + use<C> {
     let drained = Arc::clone(doors);
     let Manner { offer, idle_timeout, tls } = manner.clone();
     let http = HttpService::build()
@@ -224,15 +272,22 @@ pub(super) fn connections(
         async move {
             let http = Rc::new(http.await?);
             let grpc = Rc::new(GrpcDoor::new(doors, offer).await?);
-            Ok::<_, ()>(fn_service(move |tcp: TcpStream| {
-                take(tcp, tls.clone(), Rc::clone(&http), Rc::clone(&grpc))
+            Ok::<_, ()>(fn_service(move |connection: C| {
+                let taken = connection.take(tls.clone(), Rc::clone(&http), Rc::clone(&grpc));
+                async move {
+                    taken.await;
+                    Ok::<(), Infallible>(())
+                }
             }))
         }
     })
 }
 
+/// What the service of HTTP/1.1 takes.
+pub(super) type Parsed = (ClientStream<Opened<Wire>>, Option<SocketAddr>);
+
 /// Serves one connection, in plain text or behind a handshake, to its end.
-async fn take<S>(
+pub(super) async fn take<S>(
     tcp: TcpStream,
     tls: Option<Tls>,
     http: Rc<S>,
@@ -263,7 +318,7 @@ where
 }
 
 /// Serves one connection, whatever it speaks, to its end.
-async fn serve<S>(
+pub(super) async fn serve<S>(
     io: Wire,
     peer: Option<SocketAddr>,
     http: Rc<S>,

@@ -1,6 +1,7 @@
-//! A client's connection: plain TCP, or TLS over it.
+//! A client's connection: plain TCP, or TLS over it; or the same on a Unix socket.
 
 use std::{
+    fmt::Debug,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
@@ -19,7 +20,14 @@ pub enum Wire {
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<TlsStream<TcpStream>>),
+    /// On a Unix socket, encrypted or not.
+    Local(Box<dyn Local>),
 }
+
+/// What [`Wire::Local`] is made of.
+pub trait Local: AsyncRead + AsyncWrite + Unpin + Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Debug> Local for S {}
 
 impl AsyncRead for Wire {
     fn poll_read(
@@ -30,6 +38,7 @@ impl AsyncRead for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
+            Wire::Local(local) => Pin::new(&mut **local).poll_read(cx, buf),
         }
     }
 }
@@ -43,6 +52,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
+            Wire::Local(local) => Pin::new(&mut **local).poll_write(cx, bytes),
         }
     }
 
@@ -54,6 +64,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, pieces),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, pieces),
+            Wire::Local(local) => Pin::new(&mut **local).poll_write_vectored(cx, pieces),
         }
     }
 
@@ -61,6 +72,7 @@ impl AsyncWrite for Wire {
         match self {
             Wire::Plain(tcp) => tcp.is_write_vectored(),
             Wire::Tls(tls) => tls.is_write_vectored(),
+            Wire::Local(local) => local.is_write_vectored(),
         }
     }
 
@@ -68,6 +80,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+            Wire::Local(local) => Pin::new(&mut **local).poll_flush(cx),
         }
     }
 
@@ -75,6 +88,7 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+            Wire::Local(local) => Pin::new(&mut **local).poll_shutdown(cx),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{TcpListener, ToSocketAddrs},
+    path::Path,
     time::Duration,
 };
 
@@ -12,7 +13,10 @@ use super::RunError;
 use crate::{
     clock::wall_clock,
     config::{Config, Url},
-    http::server::{Listening, Tls},
+    http::{
+        server::{Listening, Local, Port, Tls},
+        unix::SocketFile,
+    },
     tls::{Reloading, Setting, TlsSettings, self_signed},
 };
 
@@ -57,7 +61,10 @@ impl Certificates {
         let tls = &config.client_tls;
         let mut serving: TlsSettings = tls.serving.clone();
         if serving.cert_file.is_none() && tls.auto {
-            let hosts: Vec<String> = urls().map(|url| url.host().to_owned()).collect();
+            let tcp =
+                urls().map(|url| if url.scheme().is_unix() { "localhost" } else { url.host() });
+            let mut hosts: Vec<String> = tcp.map(str::to_owned).collect();
+            hosts.dedup();
             let dir = config.data_dir.join("fixtures").join("client");
             let now = (wall_clock().0 / 1_000_000_000) as i64;
             let made = self_signed("auto-tls", &dir, &hosts, tls.self_signed_years, now)?;
@@ -69,12 +76,34 @@ impl Certificates {
 
     /// Listens at all of `urls`, with TLS where they say https.
     pub fn listen(&self, setting: &'static str, urls: &[Url]) -> Result<Vec<Listening>, RunError> {
-        let sockets = listen(setting, urls)?.into_iter().zip(urls);
-        let dress = |(socket, url): (TcpListener, &Url)| Listening {
-            socket,
-            tls: self.0.clone().filter(|_| url.scheme().is_tls()),
-        };
+        let urls: Vec<Url> = urls.iter().filter(|url| !url.scheme().is_unix()).cloned().collect();
+        let sockets = listen(setting, &urls)?.into_iter().zip(&urls);
+        let dress = |(socket, url): (TcpListener, &Url)| Listening { socket, tls: self.of(url) };
         Ok(sockets.map(dress).collect())
+    }
+
+    /// Listens at the Unix sockets of the client port. Their files are there for as long as the second
+    /// answer is kept.
+    pub fn listen_local(&self, config: &Config) -> Result<(Vec<Local>, Vec<SocketFile>), RunError> {
+        let (mut listening, mut files) = (Vec::new(), Vec::new());
+        for (setting, of, urls) in [
+            ("listen-client-urls", Port::Clients, &config.listen_client_urls),
+            ("listen-client-http-urls", Port::Http, &config.listen_client_http_urls),
+            ("listen-metrics-urls", Port::Probes, &config.listen_metrics_urls),
+        ] {
+            for url in urls.iter().filter(|url| url.scheme().is_unix()) {
+                let failed =
+                    |error| RunError::Listen { setting, url: url.as_str().to_owned(), error };
+                let (socket, file) = SocketFile::listen(Path::new(url.host())).map_err(failed)?;
+                listening.push(Local { socket, tls: self.of(url), of });
+                files.push(file);
+            }
+        }
+        Ok((listening, files))
+    }
+
+    fn of(&self, url: &Url) -> Option<Tls> {
+        self.0.clone().filter(|_| url.scheme().is_tls())
     }
 
     /// The certificates, if there are any.

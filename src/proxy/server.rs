@@ -139,6 +139,9 @@ async fn serve(config: &Config, source: Source) -> Result<(), RunError> {
 /// IPv4 first, as a member listens.
 fn listen(url: &crate::config::Url) -> io::Result<TcpListener> {
     use std::net::ToSocketAddrs as _;
+    if url.scheme().is_unix() {
+        return Err(io::Error::other("a proxy listens at http://host:port alone"));
+    }
     let mut addresses: Vec<SocketAddr> = url.address().to_socket_addrs()?.collect();
     addresses.sort_unstable();
     TcpListener::bind(&addresses[..])
