@@ -156,7 +156,7 @@ fn is_listing(state: &State, path: &[u8], below: &KeyRange) -> bool {
 }
 
 /// Name and password of `Basic …`.
-fn basic(value: &[u8]) -> Option<(String, String)> {
+pub fn basic(value: &[u8]) -> Option<(String, String)> {
     const SCHEME: &[u8] = b"basic ";
     let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
     if !scheme.eq_ignore_ascii_case(SCHEME) {

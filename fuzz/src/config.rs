@@ -1,0 +1,41 @@
+//! The configuration file, in each of its notations, and the command line.
+
+use std::{ffi::OsString, path::Path};
+
+use callboard::config::{flags, load_text};
+
+use super::Input;
+
+pub fn run(data: &[u8]) {
+    let mut input = Input(data);
+    let path = ["a.toml", "a.yaml", "a.conf"].get(usize::from(input.byte() % 4));
+    let text = String::from_utf8_lossy(input.0);
+    match path {
+        Some(path) => {
+            if let Err(error) = load_text(Path::new(path), &text) {
+                _ = error.to_string();
+            }
+        }
+        None => {
+            let args = text.split('\0').map(OsString::from);
+            if let Err(error) = flags::parse(args) {
+                _ = error.to_string();
+            }
+        }
+    }
+}
+
+pub fn seeds() -> Vec<Vec<u8>> {
+    let toml = include_str!("../../config/single-member.toml");
+    let yaml = include_str!("../../config/etcd-style.yaml");
+    [
+        (0, toml),
+        (1, yaml),
+        (2, yaml),
+        (2, "name = \"x\"\nlisten-client-urls = [\"http://127.0.0.1:1\"]\n"),
+        (1, "client-transport-security:\n  cert-file: a\n  key-file: b\nheartbeat-interval: 100\n"),
+        (3, "--name\0a\0--listen-client-urls=http://127.0.0.1:0\0-force-new-cluster"),
+    ]
+    .map(|(kind, text)| [&[kind], text.as_bytes()].concat())
+    .to_vec()
+}
