@@ -17,8 +17,10 @@ pub fn run(data: &[u8]) {
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
-    let members = br#"[{"id":7,"name":"a","peerURLs":["http://a:1"],"clientURLs":[],"isLearner":true}]"#;
-    let v2 = br#"{"action":"get","node":{"key":"/t","dir":true,"nodes":[{"key":"/t/_config","dir":true},
+    let members =
+        br#"[{"id":7,"name":"a","peerURLs":["http://a:1"],"clientURLs":[],"isLearner":true}]"#;
+    let v2 =
+        br#"{"action":"get","node":{"key":"/t","dir":true,"nodes":[{"key":"/t/_config","dir":true},
         {"key":"/t/7","value":"a=http://a:1,a=http://b:2","createdIndex":9}]}}"#;
     let v3 = br#"{"kvs":[{"key":"YQ==","value":"YT1odHRwOi8vYToxLGE9aHR0cDovL2I6Mg==","create_revision":"3"}]}"#;
     let mut dns = vec![3, 0];

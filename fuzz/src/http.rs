@@ -1,7 +1,11 @@
 //! The first bytes of a connection, the request targets in what follows, heads of gRPC, and the query and
 //! headers of `/kv`.
 
-use std::{io, pin::Pin, task::{Context, Poll}};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use callboard::http::{

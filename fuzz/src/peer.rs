@@ -128,9 +128,8 @@ fn opening(input: &mut Input<'_>) {
     };
     let Ok(hello) = Hello::parse(header) else { return };
     let written = hello.headers();
-    let again = Hello::parse(|name| {
-        written.iter().find(|row| row.0 == name).map(|row| row.1.as_str())
-    });
+    let again =
+        Hello::parse(|name| written.iter().find(|row| row.0 == name).map(|row| row.1.as_str()));
     assert_eq!(again.as_ref(), Ok(&hello), "what was read can be written");
 }
 
@@ -158,13 +157,9 @@ fn message(kind: MessageType) -> Message {
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut append = message(MessageType::MsgAppend);
     append.log_term = 2;
-    append.entries = vec![Entry {
-        term: 3,
-        index: 5,
-        data: Bytes::from_static(b"data"),
-        ..Entry::default()
-    }]
-    .into();
+    append.entries =
+        vec![Entry { term: 3, index: 5, data: Bytes::from_static(b"data"), ..Entry::default() }]
+            .into();
     let mut snapshot = message(MessageType::MsgSnapshot);
     let metadata = snapshot.mut_snapshot().mut_metadata();
     (metadata.index, metadata.term) = (9, 3);
@@ -185,7 +180,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         PeerFrame::StateHash(StateHash { index: Index(4), hash: 99 }),
         PeerFrame::LeaseQuestions(LeaseQuestions {
             number: 7,
-            questions: vec![LeaseQuestion::Renew(LeaseId(3)), LeaseQuestion::TimeToLive(LeaseId(-1))],
+            questions: vec![
+                LeaseQuestion::Renew(LeaseId(3)),
+                LeaseQuestion::TimeToLive(LeaseId(-1)),
+            ],
         }),
     ];
     let mut stream = vec![0];

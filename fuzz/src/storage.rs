@@ -6,8 +6,8 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use callboard::{
     command::{
-        Command, MemberChange, Proposal, ProposalId, V2Command, V2Compare, V2Op, V2Write, V3Command,
-        V3Op, V3Put,
+        Command, MemberChange, Proposal, ProposalId, V2Command, V2Compare, V2Op, V2Write,
+        V3Command, V3Op, V3Put,
     },
     storage::{
         frame::{self, Salt},
@@ -50,11 +50,8 @@ pub fn wal(data: &[u8]) {
     let Ok(mut replay) = replay else { return };
     while let Ok(Some(_)) = replay.next() {}
     if let Ok((mut wal, report)) = replay.finish() {
-        let entry = Entry {
-            term: Term(u64::MAX - 1),
-            index: report.last_index.next(),
-            ..Entry::default()
-        };
+        let entry =
+            Entry { term: Term(u64::MAX - 1), index: report.last_index.next(), ..Entry::default() };
         _ = wal.append(&WalBatch { entries: &[entry], ..WalBatch::default() });
     }
 }
@@ -97,8 +94,7 @@ pub fn wal_seeds() -> Vec<Vec<u8>> {
     let hard_state = HardState { term: Term(1), vote: MemberId(2), commit: Index(2) };
     let wal = Wal::create(Arc::new(disk.clone()), Path::new(DIR), meta(), options);
     let mut wal = wal.expect("an empty disk");
-    let batch =
-        WalBatch { entries: &entries, hard_state: Some(hard_state), ..WalBatch::default() };
+    let batch = WalBatch { entries: &entries, hard_state: Some(hard_state), ..WalBatch::default() };
     wal.append(&batch).and_then(|()| wal.sync()).expect("the disk is good");
     let whole = disk.contents(Path::new(FIRST_SEGMENT)).expect("it was made");
     let encoded = |value: &Entry| rmp_serde::to_vec(value).expect("plain values");

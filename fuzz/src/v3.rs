@@ -44,7 +44,12 @@ fn read<C: Codec>(codec: C, number: u8, request: &[u8]) {
 /// have none.
 fn is_json<M>(message: &M)
 where
-    M: prost::Message + Default + PartialEq + Debug + serde::Serialize + serde::de::DeserializeOwned,
+    M: prost::Message
+        + Default
+        + PartialEq
+        + Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
 {
     let text = Json::Unary.encode(message);
     if !text.is_empty() && depth(&text) < 120 {
@@ -120,7 +125,9 @@ pub fn protobuf_seeds() -> Vec<Vec<u8>> {
         encoded(3, prost::Message::encode_to_vec(&txn)),
         encoded(200, prost::Message::encode_to_vec(&watch)),
     ];
-    seeds.extend((0..Unary::ALL.len() as u8).map(|rpc| vec![rpc, 0x0a, 1, b'k', 0x12, 1, b'v', 0x18, 7]));
+    seeds.extend(
+        (0..Unary::ALL.len() as u8).map(|rpc| vec![rpc, 0x0a, 1, b'k', 0x12, 1, b'v', 0x18, 7]),
+    );
     seeds
 }
 
