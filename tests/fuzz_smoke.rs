@@ -100,7 +100,9 @@ fn play(target: &Target, runs: u64, seed: u64) {
         fuzz::run(target.name, input);
     };
     try_one(&[]);
-    seeds.iter().for_each(|input| try_one(input));
+    for input in &seeds {
+        try_one(input);
+    }
     let mut random = Random(seed);
     for _ in 0..runs {
         let one = &seeds[random.below(seeds.len())];
