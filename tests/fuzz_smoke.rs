@@ -3,7 +3,8 @@
 //! found here. `fuzz/README.md` says how to run them for longer.
 //!
 //! `CALLBOARD_FUZZ_RUNS` is how many mutations each target gets, `CALLBOARD_FUZZ_SEED` where they begin,
-//! `CALLBOARD_FUZZ_TARGETS` which targets (all). A failure prints the input.
+//! `CALLBOARD_FUZZ_TARGETS` which targets (all). A failure prints the input. `CALLBOARD_FUZZ_CORPUS` is a
+//! folder into which the inputs to begin with are written, for cargo-fuzz.
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
@@ -99,6 +100,13 @@ fn play(target: &Target, runs: u64, seed: u64) {
         let _shown = Shown(target, input);
         fuzz::run(target.name, input);
     };
+    if let Ok(corpus) = env::var("CALLBOARD_FUZZ_CORPUS") {
+        let folder = Path::new(&corpus).join(target.name);
+        fs::create_dir_all(&folder).unwrap();
+        for (at, seed) in seeds.iter().enumerate() {
+            fs::write(folder.join(format!("seed-{at}")), seed).unwrap();
+        }
+    }
     try_one(&[]);
     for input in &seeds {
         try_one(input);
