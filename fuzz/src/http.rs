@@ -77,6 +77,7 @@ pub fn opening_seeds() -> Vec<Vec<u8>> {
         b"GET /v2/keys/\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\nGET /\"x HTTP/1.1\r\n\r\n",
         b"PUT /v2/keys/a HTTP/1.1\r\nContent-Length: 7\r\n\r\nvalue=1GET / HTTP/1.1\r\n\r\n",
         b"POST /a|b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\nGET /^ HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\rxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: x\r\n\r\nGET /\xff H\r\n\r\n",
         b"PUT / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ]
     .map(<[u8]>::to_vec)
