@@ -166,6 +166,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     let clients = certificates.listen("listen-client-urls", &config.listen_client_urls)?;
     let http = certificates.listen("listen-client-http-urls", &config.listen_client_http_urls)?;
     let probes = certificates.listen("listen-metrics-urls", &config.listen_metrics_urls)?;
+    let (local, socket_files) = certificates.listen_local(config)?;
     let metrics = Metrics::new();
     let peers =
         Way { listeners: certificates.listen_for_peers(config)?, dialer: Arc::clone(&dialer) };
@@ -201,7 +202,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
         })
     };
     core.arbiter.spawn(http::quota::guard(Arc::clone(&doors)));
-    let start = http::server::Start { clients, http, probes };
+    let start = http::server::Start { clients, http, probes, local };
     server.send(start).await.map_err(|_| RunError::ServerEnded)?.map_err(system("serving HTTP"))?;
     if !ready {
         tracing::warn!("no quorum yet: serving what needs none");
@@ -226,6 +227,7 @@ async fn serve(config: &Config, telemetry: Telemetry) -> Result<Ended, RunError>
     end.log();
     _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     core.hand_over(Duration::from_millis(config.election_timeout_ms)).await;
+    drop(socket_files); // nobody is to come any more
     _ = server.send(http::server::Drain).await; // or it has ended by itself
     core.stop().await;
     if let Some(audit) = &doors.audit {

@@ -358,11 +358,13 @@ fn root() -> &'static Path {
 /// Everything that people wrote; not what a tour or a build leaves lying about.
 fn tree() -> Vec<File> {
     let mut files = Vec::new();
-    for folder in ["src", "tests", "benches", "docs", "config", ".ci"] {
+    for folder in
+        ["src", "tests", "benches", "docs", "config", ".ci", "fuzz/src", "fuzz/fuzz_targets"]
+    {
         collect(folder, &mut files);
     }
     let own = ["build.rs", "check", "Cargo.toml", "clippy.toml", "deny.toml", "rustfmt.toml"];
-    let pages = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+    let pages = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
     for name in own.into_iter().chain(pages) {
         read(name, &mut files);
     }

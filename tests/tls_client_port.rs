@@ -7,6 +7,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -75,8 +76,21 @@ impl Scene {
         let dir = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
         put(dir.path(), "ca.crt", &authority.pem);
         authority.sign(dir.path(), "server");
+        let file =
+            |setting: &str, name: &str| format!("--{setting}={}", dir.path().join(name).display());
+        let files = [
+            file("cert-file", "server.crt"),
+            file("key-file", "server.key"),
+            file("trusted-ca-file", "ca.crt"),
+        ];
+        let flags: Vec<_> =
+            files.into_iter().chain(flags.iter().map(ToString::to_string)).collect();
+        Scene::serving(dir, flags)
+    }
+
+    /// With all flags of TLS given.
+    fn serving(dir: tempfile::TempDir, flags: Vec<String>) -> Scene {
         let [tls, plain, peer] = free_addrs();
-        let path = |name: &str| dir.path().join(name).display().to_string();
         let mut server = Server::of_flags(plain, peer, |data_dir| {
             let own = [
                 "serve".to_owned(),
@@ -86,11 +100,8 @@ impl Scene {
                 format!("--listen-peer-urls=http://{peer}"),
                 format!("--initial-advertise-peer-urls=http://{peer}"),
                 format!("--initial-cluster=default=http://{peer}"),
-                format!("--cert-file={}", path("server.crt")),
-                format!("--key-file={}", path("server.key")),
-                format!("--trusted-ca-file={}", path("ca.crt")),
             ];
-            own.into_iter().chain(flags.iter().map(ToString::to_string)).collect()
+            own.into_iter().chain(flags).collect()
         });
         server.spawn();
         server.wait_ready();
@@ -160,6 +171,43 @@ async fn who_is_let_in_at_which_port() {
     let shaking = TlsConnector::from(config).connect(host, tcp);
     assert!(shaking.await.is_err(), "TLS where plain text is spoken");
     assert!(scene.server.is_running());
+}
+
+/// Runs `callboard cert`; what it prints.
+fn cert(args: &[&str]) -> String {
+    let made = Command::new(env!("CARGO_BIN_EXE_callboard")).arg("cert").args(args).output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn what_the_command_makes_and_prints_is_mutual_tls() {
+    let dir = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
+    let path = dir.path().display().to_string();
+    cert(&["ca", "--dir", &path]);
+    let hosts = "localhost,127.0.0.1";
+    let printed = cert(&["member", "--dir", &path, "--name", "n1", "--host", hosts]);
+    cert(&["client", "--dir", &path, "--name", "alice"]);
+    let flags = printed.split_whitespace().filter(|word| word.starts_with("--"));
+    let scene = Scene::serving(dir, flags.map(str::to_owned).collect());
+
+    let with = async |name| scene.health(scene.client(name)).await;
+    assert_eq!(with(Some("client-alice")).await.unwrap(), "HTTP/1.1 200 OK");
+    assert_eq!(
+        with(Some("member-n1")).await.unwrap(),
+        "HTTP/1.1 200 OK",
+        "members are clients too"
+    );
+    assert!(with(None).await.is_err(), "no certificate");
+    let other = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
+    let elsewhere = other.path().display().to_string();
+    cert(&["ca", "--dir", &elsewhere]);
+    cert(&["client", "--dir", &elsewhere, "--name", "mallory"]);
+    for file in ["client-mallory.crt", "client-mallory.key"] {
+        fs::copy(other.path().join(file), scene.dir.path().join(file)).unwrap();
+    }
+    assert!(with(Some("client-mallory")).await.is_err(), "signed by another authority");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, Record};
 
 use super::error::BootstrapError;
 use crate::config::{InitialMember, Url};
@@ -54,8 +54,8 @@ pub async fn from_dns(
     // One that has both kinds of records is one member.
     let mut names: BTreeMap<(String, u16), String> = BTreeMap::new();
     for (scheme, host, port) in targets {
-        let url = format!("{scheme}://{}:{port}", host.trim_end_matches('.'));
-        let url = Url::parse(&url).map_err(|_| failed(format!("{url} names no host")))?;
+        let url = member_url(scheme, &host, port)
+            .map_err(|url| failed(format!("{url} names no host")))?;
         // A host that has no address yet is a member all the same: it may start later.
         let there = addresses(resolver, &host, port).await.unwrap_or_default();
         let is_own = |(_, address): &&(&str, SocketAddr)| there.contains(address);
@@ -80,14 +80,24 @@ pub async fn from_dns(
 async fn lookup(resolver: &TokioResolver, name: &str) -> Result<Vec<(String, u16)>, String> {
     let found = resolver.srv_lookup(name).await;
     let found = found.map_err(|error| error.to_string().replace('\n', " "))?;
-    let target = |data: &RData| match data {
+    Ok(targets(found.answers()))
+}
+
+/// Hosts and ports that records name, each once.
+pub(super) fn targets(records: &[Record]) -> Vec<(String, u16)> {
+    let target = |record: &Record| match &record.data {
         RData::SRV(srv) => Some((srv.target.to_utf8(), srv.port)),
         _ => None,
     };
-    let mut targets: Vec<_> = found.answers().iter().filter_map(|r| target(&r.data)).collect();
+    let mut targets: Vec<_> = records.iter().filter_map(target).collect();
     targets.sort();
     targets.dedup();
-    Ok(targets)
+    targets
+}
+
+pub(super) fn member_url(scheme: &str, host: &str, port: u16) -> Result<Url, String> {
+    let url = format!("{scheme}://{}:{port}", host.trim_end_matches('.'));
+    Url::parse(&url).map_err(|_| url)
 }
 
 async fn addresses(

@@ -8,6 +8,8 @@ mod base64;
 pub mod client;
 mod dns;
 mod error;
+#[doc(hidden)]
+pub mod parsers;
 mod remote;
 mod v2_discovery;
 mod v3_discovery;

@@ -54,10 +54,15 @@ async fn ask(client: &Client, url: &str) -> Result<Remote, String> {
         return Err(format!("{url}/members answers {}", answer.status().as_u16()));
     }
     let id = answer.headers().get("X-Etcd-Cluster-ID").and_then(|id| id.to_str().ok());
+    read(url, id, answer.body())
+}
+
+/// Reads what a member says at `url`.
+pub(super) fn read(url: &str, id: Option<&str>, body: &[u8]) -> Result<Remote, String> {
     let Some(id) = id.and_then(|id| u64::from_str_radix(id, 16).ok()) else {
         return Err(format!("{url}/members names no cluster id"));
     };
-    let told: Vec<Told> = serde_json::from_slice(answer.body())
+    let told: Vec<Told> = serde_json::from_slice(body)
         .map_err(|error| format!("{url}/members cannot be read: {error}"))?;
     let member = |told: Told| {
         let mut peer_urls = told.peer_urls;

@@ -104,13 +104,7 @@ impl Token {
             Ok(number) => number,
         };
         let (status, index, body) = self.retry(&format!("{}?quorum=true", self.url)).await?;
-        let mut nodes = self.read(status, &body)?.node.nodes;
-        nodes.sort_by_key(|node| node.created_index);
-        let entry = |node: Node| {
-            let name = node.key.rsplit('/').next().unwrap_or_default().to_owned();
-            (name != "_config").then_some((name, node.value))
-        };
-        let entries = nodes.into_iter().filter_map(entry).take(size).collect();
+        let entries = self.entries(status, &body, size)?;
         Ok(Listed { entries, size, index })
     }
 
@@ -151,7 +145,7 @@ impl Token {
 
     /// Until something changes. Whatever ends it, the folder is read next.
     async fn wait_after(&self, index: u64) {
-        let after = index + 1;
+        let after = index.saturating_add(1); // the server says what it likes
         let url = format!("{}?recursive=true&wait=true&waitIndex={after}", self.url);
         let answer = self.watcher.get(&url).await;
         let came = matches!(&answer, Ok(answer) if answer.status().is_success());
@@ -190,6 +184,22 @@ impl Token {
 
     fn note(&self, trouble: &str) {
         tracing::warn!(token = self.url, trouble, "the discovery server is asked again");
+    }
+
+    /// Those who are registered, in the order of their arrival.
+    pub(super) fn entries(
+        &self,
+        status: u16,
+        body: &[u8],
+        size: usize,
+    ) -> Result<Vec<(String, String)>, BootstrapError> {
+        let mut nodes = self.read(status, body)?.node.nodes;
+        nodes.sort_by_key(|node| node.created_index);
+        let entry = |node: Node| {
+            let name = node.key.rsplit('/').next().unwrap_or_default().to_owned();
+            (name != "_config").then_some((name, node.value))
+        };
+        Ok(nodes.into_iter().filter_map(entry).take(size).collect())
     }
 
     fn read(&self, status: u16, body: &[u8]) -> Result<Answer, BootstrapError> {

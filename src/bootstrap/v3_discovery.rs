@@ -78,12 +78,7 @@ impl Token {
             "key": base64::encode(from.as_bytes()), "range_end": base64::encode(to.as_bytes()),
         });
         let answer = self.ask("/v3/kv/range", &range).await?;
-        let mut entries = Vec::new();
-        for kv in answer["kvs"].as_array().into_iter().flatten() {
-            entries.push((number(&kv["create_revision"]), text(&kv["key"]), text(&kv["value"])));
-        }
-        entries.sort();
-        entries.truncate(size);
+        let entries = entries(&answer, size);
         let is_in = entries.iter().any(|(_, key, _)| key == own_key);
         let entries: Vec<String> = entries.into_iter().map(|(_, _, value)| value).collect();
         if entries.len() >= size && !is_in {
@@ -151,6 +146,17 @@ impl Token {
 }
 
 /// A base64 text of the gateway; what is none is empty.
+/// Those who are registered, in the order of their arrival: revision, key and value.
+pub(super) fn entries(answer: &Value, size: usize) -> Vec<(u64, String, String)> {
+    let mut entries = Vec::new();
+    for kv in answer["kvs"].as_array().into_iter().flatten() {
+        entries.push((number(&kv["create_revision"]), text(&kv["key"]), text(&kv["value"])));
+    }
+    entries.sort();
+    entries.truncate(size);
+    entries
+}
+
 fn text(value: &Value) -> String {
     let bytes = base64::decode(value.as_str().unwrap_or_default()).unwrap_or_default();
     String::from_utf8(bytes).unwrap_or_default()

@@ -4,6 +4,7 @@
 //! Standard output belongs to answers (version, help, reports); mistakes are one line on standard
 //! error. Exit statuses are etcd's: 0, 1, and 2 for a command line that cannot be read.
 
+mod cert;
 mod check_data_dir;
 mod gateway;
 mod proxy;
@@ -51,6 +52,7 @@ pub fn run(
         Some("serve") => serve::run(args, environment, &mut streams),
         Some("proxy") => proxy::run(args, environment, &mut streams),
         Some("gateway") => gateway::run(args, &mut streams),
+        Some("cert") => cert::run(args, &mut streams),
         Some("check-data-dir") => check_data_dir::run(args, &mut streams),
         Some("restore") => restore::run(args, &mut streams),
         Some("version" | "--version" | "-version" | "-V") => {
@@ -62,6 +64,7 @@ pub fn run(
                 Some("serve") => serve_help(),
                 Some("proxy") => proxy::help(),
                 Some("gateway") => gateway::help(),
+                Some("cert") => cert::help(),
                 Some("check-data-dir") => check_data_dir::help(),
                 Some("restore") => restore::help(),
                 _ => command().render_help().to_string(),
@@ -83,7 +86,7 @@ pub fn run(
 }
 
 /// What there is, for those who mistyped it.
-const COMMANDS: &str = "serve, proxy, gateway, check-data-dir, restore, version, help";
+const COMMANDS: &str = "serve, proxy, gateway, cert, check-data-dir, restore, version, help";
 
 fn command() -> Command {
     Command::new("callboard")
@@ -93,6 +96,7 @@ fn command() -> Command {
         .subcommand(flags::command())
         .subcommand(proxy::command())
         .subcommand(gateway::command())
+        .subcommand(cert::command())
         .subcommand(check_data_dir::command())
         .subcommand(restore::command())
         .subcommand(Command::new("version").about("Print the version"))

@@ -198,7 +198,8 @@ fn unknown(error: clap::Error) -> ConfigError {
     };
     let dashless = |text: String| text.trim_start_matches('-').to_owned();
     let invalid = context(ContextKind::InvalidArg).map(dashless).unwrap_or_default();
-    let name = invalid.split(['=', ' ']).next().unwrap_or_default().to_owned();
+    let ends = |c: char| c == '=' || c.is_whitespace(); // a message is one line
+    let name = invalid.split(ends).next().unwrap_or_default().to_owned();
     let suggestion = context(ContextKind::SuggestedArg)
         .map(dashless)
         .or_else(|| nearest_name(&name).map(str::to_owned))

@@ -401,3 +401,11 @@ pub fn load(flags: &flags::Flags, variables: &env::Variables) -> Result<Loaded, 
     let (givens, ours) = file::read(path, &mut notices)?;
     build::build(&givens, ours, notices)
 }
+
+/// The same for the text of a file that `path` is said to be.
+#[doc(hidden)]
+pub fn load_text(path: &std::path::Path, text: &str) -> Result<Loaded, ConfigError> {
+    let mut notices = Vec::new();
+    let (givens, ours) = file::parse(path, text, &mut notices)?;
+    build::build(&givens, ours, notices)
+}

@@ -152,7 +152,9 @@ enum By {
 
 fn listened(givens: &Givens, name: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
     for url in urls {
-        spoken(givens, name, url)?;
+        if name == "listen-peer-urls" && url.scheme().is_unix() {
+            return Err(refuse(givens, name, "URLs with an address that other members can reach"));
+        }
         if !url.is_bindable() {
             return Err(refuse(
                 givens,

@@ -138,7 +138,7 @@ impl Framing {
             return rest.len();
         };
         self.place = if self.line.is_empty() {
-            judge(self, without_return(&rest[..end]))
+            judge(self, without_return(&rest[..end.min(LINE_BYTES_MAX)])) // as much as is kept of it
         } else {
             self.keep(&rest[..end]);
             let line = std::mem::take(&mut self.line);
@@ -252,6 +252,21 @@ mod tests {
             out.extend(framing.pass(piece).unwrap_or_else(|| piece.to_vec()));
         }
         out
+    }
+
+    #[test]
+    fn a_long_line_is_judged_alike_however_it_is_cut() {
+        for len in LINE_BYTES_MAX - 3..LINE_BYTES_MAX + 3 {
+            for (before, after) in [("\r", ": x"), (" ", ": x"), ("", " : x"), ("", "\r: x")] {
+                let name = "x".repeat(len);
+                let next = "GET /é HTTP/1.1\r\n\r\n";
+                let text = format!("GET / HTTP/1.1\r\n{before}{name}{after}\r\n\r\n{next}");
+                let whole = passed(text.as_bytes(), text.len());
+                for size in [1, 7, 64] {
+                    assert_eq!(passed(text.as_bytes(), size), whole, "{text:?} by {size}");
+                }
+            }
+        }
     }
 
     const PUT: &str = "PUT /é HTTP/1.1\r\nHost: é\r\nContent-Length: 14\r\n\r\nGET /é <>`#\r\n\n";

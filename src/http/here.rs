@@ -3,18 +3,16 @@
 //! A request then reaches RaftNode and Store, and its answer the connection, without waking another
 //! thread. That is what costs most on a small machine; on a large one the worker pool serves more.
 
-use std::{io, net, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::dev::{Service, ServiceFactory};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::{
     Doors,
     server::{Manner, connections},
+    unix::Accept,
 };
 
 /// The connections that are served here.
@@ -31,14 +29,12 @@ impl Here {
     }
 
     /// Serves a listener from now on, until the doors drain. Must be called inside a local task set.
-    pub(super) fn serve(
+    pub(super) fn serve<L: Accept + 'static>(
         &self,
         doors: &Arc<Doors>,
         manner: Manner,
-        listener: net::TcpListener,
-    ) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
+        listener: L,
+    ) {
         let (doors, slots) = (Arc::clone(doors), Arc::clone(&self.slots));
         actix::spawn(async move {
             let factory = connections(&doors, &manner);
@@ -50,7 +46,6 @@ impl Here {
                 () = doors.drain.given() => {}
             }
         });
-        Ok(())
     }
 
     /// Waits until all connections have ended, at most so long.
@@ -62,19 +57,20 @@ impl Here {
     }
 }
 
-async fn accept<S>(listener: TcpListener, slots: Arc<Semaphore>, service: Rc<S>)
+async fn accept<L, S>(listener: L, slots: Arc<Semaphore>, service: Rc<S>)
 where
-    S: Service<TcpStream> + 'static,
+    L: Accept,
+    S: Service<L::Stream> + 'static,
 {
     /// Out of file descriptors, most likely: those that end give some back.
     const PAUSE: Duration = Duration::from_millis(100);
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((tcp, _)) => {
+        match listener.next().await {
+            Ok(connection) => {
                 let service = Rc::clone(&service);
                 actix::spawn(async move {
-                    _ = service.call(tcp).await; // how it ended concerns only the client
+                    _ = service.call(connection).await; // how it ended concerns only the client
                     drop(slot);
                 });
             }

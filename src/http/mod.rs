@@ -55,6 +55,7 @@ pub mod scrape;
 pub mod server;
 pub mod service;
 pub mod stream;
+pub mod unix;
 pub mod v2;
 pub mod v3;
 pub mod wire;

@@ -9,6 +9,7 @@ use std::{
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -34,6 +35,7 @@ use super::{
     route::Offer,
     service::DoorFactory,
     stream::ClientStream,
+    unix::Connection,
     wire::Wire,
 };
 
@@ -108,6 +110,30 @@ pub struct Start {
     pub http: Vec<Listening>,
     /// `--listen-metrics-urls`, bound: probes and metrics alone.
     pub probes: Vec<Listening>,
+    /// Unix sockets among them.
+    pub local: Vec<Local>,
+}
+
+/// A Unix socket that is listened at.
+#[derive(Debug)]
+pub struct Local {
+    /// The socket.
+    pub socket: UnixListener,
+    /// As [`Listening::tls`].
+    pub tls: Option<Tls>,
+    /// Which setting names it.
+    pub of: Port,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// `--listen-client-urls`
+    Clients,
+    /// `--listen-client-http-urls`
+    Http,
+    /// `--listen-metrics-urls`
+    Probes,
 }
 
 /// A bound listener.
@@ -144,31 +170,53 @@ impl Handler<Start> for HttpServer {
             idle_timeout,
             drain_timeout,
         } = self.settings;
-        let (files, probes_count) = (fitting(usize::MAX, files_max()), start.probes.len());
-        let clients_count = start.clients.len() + start.http.len();
+        let of_local = |of| start.local.iter().filter(|local| local.of == of).count();
+        let probes_count = start.probes.len() + of_local(Port::Probes);
+        let http_count = start.http.len() + of_local(Port::Http);
+        let clients_count = start.clients.len() + of_local(Port::Clients) + http_count;
+        let files = fitting(usize::MAX, files_max());
         let each = share(connections_max, files, clients_count, probes_count);
         let all = each * clients_count + PROBES_MAX * probes_count;
         // Those that are refused are accepted first.
         let all = all.saturating_add(PROBES_MAX);
-        let offer = if start.http.is_empty() { Offer::Everything } else { Offer::Grpc };
-        let clients = start.clients.into_iter().map(|listener| (listener, offer));
-        let http = start.http.into_iter().map(|listener| (listener, Offer::Http));
-        let probes = start.probes.into_iter().map(|listener| (listener, Offer::Probes));
+        let offer = |port| match port {
+            Port::Clients if http_count > 0 => Offer::Grpc,
+            Port::Clients => Offer::Everything,
+            Port::Http => Offer::Http,
+            Port::Probes => Offer::Probes,
+        };
+        let manner = |offer, tls, per_address| {
+            let figures = Arc::clone(&self.doors.limits.connections);
+            let admission = match offer {
+                Offer::Probes => Admission::new(PROBES_MAX, None, figures),
+                _ => Admission::new(each, per_address, figures),
+            };
+            Manner { offer, idle_timeout, tls, admission }
+        };
+        let clients = start.clients.into_iter().map(|listener| (listener, offer(Port::Clients)));
+        let http = start.http.into_iter().map(|listener| (listener, offer(Port::Http)));
+        let probes = start.probes.into_iter().map(|listener| (listener, offer(Port::Probes)));
         let mut listeners = Vec::new();
         for (Listening { socket, tls }, offer) in clients.chain(http).chain(probes) {
             rustix::net::listen(&socket, backlog)?; // sets the length of the queue anew
             info!(address = %socket.local_addr()?, tls = tls.is_some(), "serving HTTP");
-            let figures = Arc::clone(&self.doors.limits.connections);
-            let admission = match offer {
-                Offer::Probes => Admission::new(PROBES_MAX, None, figures),
-                _ => Admission::new(each, connections_per_address, figures),
-            };
-            listeners.push((socket, Manner { offer, idle_timeout, tls, admission }));
+            listeners.push((socket, manner(offer, tls, connections_per_address)));
+        }
+        let mut locals = Vec::new();
+        for Local { socket, tls, of } in start.local {
+            rustix::net::listen(&socket, backlog)?;
+            info!(address = ?socket.local_addr()?, tls = tls.is_some(), "serving HTTP");
+            socket.set_nonblocking(true)?;
+            locals.push((socket, manner(offer(of), tls, None)));
         }
         if workers == 0 {
             let here = Here::new(all);
             for (listener, manner) in listeners {
-                here.serve(&self.doors, manner, listener)?;
+                listener.set_nonblocking(true)?;
+                here.serve(&self.doors, manner, tokio::net::TcpListener::from_std(listener)?);
+            }
+            for (listener, manner) in locals {
+                here.serve(&self.doors, manner, tokio::net::UnixListener::from_std(listener)?);
             }
             self.running = Some(Running::Here(here));
             return Ok(());
@@ -181,6 +229,10 @@ impl Handler<Start> for HttpServer {
         for (listener, manner) in listeners {
             let (name, doors) = (listener.local_addr()?.to_string(), Arc::clone(&self.doors));
             server = server.listen(name, listener, move || connections(&doors, &manner))?;
+        }
+        for (listener, manner) in locals {
+            let (name, doors) = (format!("{:?}", listener.local_addr()?), Arc::clone(&self.doors));
+            server = server.listen_uds(name, listener, move || connections(&doors, &manner))?;
         }
         let server = server.run();
         self.running = Some(Running::Workers(server.handle()));
@@ -219,10 +271,10 @@ pub(super) struct Manner {
 }
 
 /// What is done with each connection of a listener.
-pub(super) fn connections(
+pub(super) fn connections<C: Connection>(
     doors: &Arc<Doors>,
     manner: &Manner,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + use<> {
+) -> impl ServiceFactory<C, Config = (), Response = (), InitError = ()> + use<C> {
     let drained = Arc::clone(doors);
     let Manner { offer, idle_timeout, tls, admission } = manner.clone();
     let by_certificate = doors.settings.client_cert_auth;
@@ -250,20 +302,24 @@ pub(super) fn connections(
         async move {
             let http = Rc::new(http.await?);
             let grpc = Rc::new(GrpcDoor::new(doors, offer).await?);
-            Ok::<_, ()>(fn_service(move |tcp: TcpStream| {
-                let admitted = tcp.peer_addr().ok().and_then(|peer| admission.admit(peer.ip()));
+            Ok::<_, ()>(fn_service(move |connection: C| {
+                let admitted = connection.address().and_then(|from| admission.admit(from));
                 let (tls, http, grpc) = (tls.clone(), Rc::clone(&http), Rc::clone(&grpc));
                 async move {
                     let Some(_admitted) = admitted else { return Ok(()) }; // closed, and counted
-                    take(tcp, tls, http, grpc).await
+                    connection.take(tls, http, grpc).await;
+                    Ok::<(), Infallible>(())
                 }
             }))
         }
     })
 }
 
+/// What the service of HTTP/1.1 takes.
+pub(super) type Parsed = (ClientStream<Opened<Wire>>, Option<SocketAddr>);
+
 /// Serves one connection, in plain text or behind a handshake, to its end.
-async fn take<S>(
+pub(super) async fn take<S>(
     tcp: TcpStream,
     tls: Option<Tls>,
     http: Rc<S>,
@@ -281,17 +337,22 @@ where
     match accepted {
         Ok(wire) => serve(wire, peer, http, grpc).await,
         Err(error) => {
-            if let (Some(log), AcceptError::Handshake(error)) = (grpc.audit(), &error) {
-                audit::handshake_refused(log, peer, error);
-            }
-            debug!(?peer, %error, "a TLS handshake came to nothing");
+            refused(&error, peer, &grpc);
             Ok(())
         }
     }
 }
 
+/// A connection was not taken.
+pub(super) fn refused(error: &AcceptError, peer: Option<SocketAddr>, grpc: &GrpcDoor) {
+    if let (Some(log), AcceptError::Handshake(error)) = (grpc.audit(), error) {
+        audit::handshake_refused(log, peer, error);
+    }
+    debug!(?peer, %error, "a TLS handshake came to nothing");
+}
+
 /// Serves one connection, whatever it speaks, to its end.
-async fn serve<S>(
+pub(super) async fn serve<S>(
     io: Wire,
     peer: Option<SocketAddr>,
     http: Rc<S>,

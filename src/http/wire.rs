@@ -1,4 +1,4 @@
-//! A client's connection: plain TCP, or TLS over it.
+//! A client's connection: plain TCP, or TLS over it; or the same on a Unix socket.
 
 use std::{
     io::{self, IoSlice},
@@ -6,9 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -19,6 +20,21 @@ pub enum Wire {
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<TlsStream<TcpStream>>),
+    /// In plain text on a Unix socket.
+    Local(Box<UnixStream>),
+    /// Encrypted, on a Unix socket.
+    LocalTls(Box<TlsStream<UnixStream>>),
+}
+
+impl Wire {
+    /// The certificates that the client showed, its own first.
+    pub fn shown(&self) -> Option<&[CertificateDer<'static>]> {
+        match self {
+            Wire::Tls(tls) => tls.get_ref().1.peer_certificates(),
+            Wire::LocalTls(tls) => tls.get_ref().1.peer_certificates(),
+            Wire::Plain(_) | Wire::Local(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for Wire {
@@ -30,6 +46,8 @@ impl AsyncRead for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
+            Wire::Local(local) => Pin::new(&mut **local).poll_read(cx, buf),
+            Wire::LocalTls(local) => Pin::new(&mut **local).poll_read(cx, buf),
         }
     }
 }
@@ -43,6 +61,8 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
+            Wire::Local(local) => Pin::new(&mut **local).poll_write(cx, bytes),
+            Wire::LocalTls(local) => Pin::new(&mut **local).poll_write(cx, bytes),
         }
     }
 
@@ -54,6 +74,8 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, pieces),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, pieces),
+            Wire::Local(local) => Pin::new(&mut **local).poll_write_vectored(cx, pieces),
+            Wire::LocalTls(local) => Pin::new(&mut **local).poll_write_vectored(cx, pieces),
         }
     }
 
@@ -61,6 +83,8 @@ impl AsyncWrite for Wire {
         match self {
             Wire::Plain(tcp) => tcp.is_write_vectored(),
             Wire::Tls(tls) => tls.is_write_vectored(),
+            Wire::Local(local) => local.is_write_vectored(),
+            Wire::LocalTls(local) => local.is_write_vectored(),
         }
     }
 
@@ -68,6 +92,8 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+            Wire::Local(local) => Pin::new(&mut **local).poll_flush(cx),
+            Wire::LocalTls(local) => Pin::new(&mut **local).poll_flush(cx),
         }
     }
 
@@ -75,6 +101,8 @@ impl AsyncWrite for Wire {
         match &mut *self {
             Wire::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Wire::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+            Wire::Local(local) => Pin::new(&mut **local).poll_shutdown(cx),
+            Wire::LocalTls(local) => Pin::new(&mut **local).poll_shutdown(cx),
         }
     }
 }

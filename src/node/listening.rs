@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{TcpListener, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -11,7 +11,10 @@ use super::RunError;
 use crate::{
     clock::wall_clock,
     config::{Config, PortTls, Url},
-    http::server::{Listening, Tls},
+    http::{
+        server::{Listening, Local, Port, Tls},
+        unix::SocketFile,
+    },
     tls::{Dialer, Figures, Look, look_after, serving},
 };
 
@@ -61,12 +64,34 @@ impl Certificates {
 
     /// Listens for clients at all of `urls`, with TLS where they say https.
     pub fn listen(&self, setting: &'static str, urls: &[Url]) -> Result<Vec<Listening>, RunError> {
-        listen_with(self.client.as_ref(), setting, urls)
+        let urls: Vec<Url> = urls.iter().filter(|url| !url.scheme().is_unix()).cloned().collect();
+        listen_with(self.client.as_ref(), setting, &urls)
     }
 
     /// The same for members.
     pub fn listen_for_peers(&self, config: &Config) -> Result<Vec<Listening>, RunError> {
         listen_with(self.peer.as_ref(), "listen-peer-urls", &config.listen_peer_urls)
+    }
+
+    /// Listens at the Unix sockets of the client port. Their files are there for as long as the second
+    /// answer is kept.
+    pub fn listen_local(&self, config: &Config) -> Result<(Vec<Local>, Vec<SocketFile>), RunError> {
+        let (mut listening, mut files) = (Vec::new(), Vec::new());
+        for (setting, of, urls) in [
+            ("listen-client-urls", Port::Clients, &config.listen_client_urls),
+            ("listen-client-http-urls", Port::Http, &config.listen_client_http_urls),
+            ("listen-metrics-urls", Port::Probes, &config.listen_metrics_urls),
+        ] {
+            for url in urls.iter().filter(|url| url.scheme().is_unix()) {
+                let failed =
+                    |error| RunError::Listen { setting, url: url.as_str().to_owned(), error };
+                let (socket, file) = SocketFile::listen(Path::new(url.host())).map_err(failed)?;
+                let tls = self.client.clone().filter(|_| url.scheme().is_tls());
+                listening.push(Local { socket, tls, of });
+                files.push(file);
+            }
+        }
+        Ok((listening, files))
     }
 
     /// What is counted, for each place where there are certificates.

@@ -164,6 +164,9 @@ fn certificates(config: &Config) -> Result<Option<Tls>, RunError> {
 /// IPv4 first, as a member listens.
 fn listen(url: &crate::config::Url) -> io::Result<TcpListener> {
     use std::net::ToSocketAddrs as _;
+    if url.scheme().is_unix() {
+        return Err(io::Error::other("a proxy listens at http://host:port alone"));
+    }
     let mut addresses: Vec<SocketAddr> = url.address().to_socket_addrs()?.collect();
     addresses.sort_unstable();
     TcpListener::bind(&addresses[..])

@@ -4,6 +4,7 @@
 //! One place for all doors, so that none checks less than another. Depends on rustls and the file
 //! system; knows no actor and no door.
 
+pub mod authority;
 mod auto;
 mod call;
 mod client;

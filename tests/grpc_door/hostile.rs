@@ -5,7 +5,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
-use callboard::http::v3::pb::etcdserverpb::{RangeRequest, RangeResponse};
+use callboard::http::v3::{
+    methods::{Streaming, Unary},
+    pb::etcdserverpb::{RangeRequest, RangeResponse},
+};
 
 use crate::calls::{PUT, RANGE, get, put};
 use crate::support::{
@@ -116,6 +119,56 @@ fn connections_that_mean_no_good_are_closed() {
         assert!(closed, "{what}: {:?}", frames(&answer).last());
         is_well(&server);
     }
+}
+
+/// A path that begins with no slash is no path: whatever would judge paths by their beginning would let
+/// it pass.
+#[test]
+fn a_path_without_a_slash_is_refused() {
+    let server = Server::start(&[]);
+    let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    for (path, answered) in
+        [(RANGE, true), (&RANGE[1..], false), ("a/b", false), ("", false), ("v2/keys", false)]
+    {
+        let request =
+            [&begin[..], &frame(HEADERS, 4, 1, &head(path)), &frame(0, 1, 1, &framed(&get("a")))];
+        let (answer, _) =
+            exchange(server.client_addr(), &request.concat(), Duration::from_millis(500));
+        let data = frames(&answer).iter().filter(|(kind, _)| *kind == 0).count();
+        assert_eq!(data > 0, answered, "{path:?}: {:?}", frames(&answer));
+    }
+    is_well(&server);
+}
+
+/// Twenty bytes that announce a key, a stream or a field of 2^63 bytes and more: nothing is set aside for
+/// them.
+#[test]
+fn announced_lengths_beyond_all_memory_are_refused() {
+    let server = Server::start(&[]);
+    let grpc = Grpc::connect(server.client_addr());
+    let huge: [&[u8]; 3] = [
+        &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1], // 2^63
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // 2^64 - 1
+        &[0xff, 0xff, 0xff, 0xff, 0x7f],
+    ];
+    let paths = Unary::ALL.iter().map(|row| row.1).chain(Streaming::ALL.iter().map(|row| row.1));
+    for path in paths {
+        for len in huge {
+            for tag in [0x0a, 0x12] {
+                let message = [&[tag][..], len, b"k"].concat();
+                let head = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
+                let mut call = grpc.stream(path);
+                call.send_bytes([head, message].concat().into(), true);
+                let status = call.end();
+                assert!(status.code.is_some_and(|code| code != 0), "{path}, {tag}: {status:?}");
+            }
+        }
+        let mut call = grpc.stream(path);
+        call.send_bytes(Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff, 1]), true);
+        let status = call.end();
+        assert!(status.code.is_some_and(|code| code != 0), "{path}: {status:?}");
+    }
+    is_well(&server);
 }
 
 /// A client that pings too often is sent away, with the words that make Go's clients ping less; a polite

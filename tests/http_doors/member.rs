@@ -223,6 +223,7 @@ impl Member {
             clients: vec![Listening::plain(client)],
             http: Vec::new(),
             probes: vec![Listening::plain(probe)],
+            local: Vec::new(),
         };
         http.send(start).await.expect("an actor").expect("a server");
         Member { doors, clients, probes, hold, http }

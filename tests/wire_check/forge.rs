@@ -6,7 +6,7 @@ use raft::{
     eraftpb::{ConfState, Entry, EntryType, Message, MessageType},
 };
 
-use crate::{member::Store, random::Random};
+use super::{member::Store, random::Random};
 
 const HUGE: [u64; 4] = [(1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
 

@@ -12,7 +12,7 @@ use raft::{
     },
 };
 
-use crate::random::Random;
+use super::random::Random;
 
 /// The log in memory.
 pub struct Store {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    command::ProposalId,
+    command::{Command, Proposal, ProposalId},
     types::{MemberId, Term},
     wire::{Forward, ForwardedProposal, Refusal},
 };
@@ -223,8 +223,7 @@ struct Seen {
 const BOOTS: usize = 8;
 
 impl Forwarded {
-    /// Those of `forward` that are new in the leader's `term`, and sound: each carries the id and the
-    /// member that it is said to be of.
+    /// Those of `forward` that are new in the leader's `term`, and sound.
     pub fn take(&mut self, from: MemberId, forward: Forward, term: Term) -> Vec<ForwardedProposal> {
         if forward.term != term {
             return Vec::new();
@@ -244,14 +243,23 @@ impl Forwarded {
         seen.ids = seen.ids.split_off(&seen.oldest);
         let mut new = Vec::with_capacity(proposals.len());
         for proposal in proposals {
-            let sound = proposal.id.boot() == boot
-                && crate::command::proposer(&proposal.data) == Some((proposal.id, from));
+            let sound = proposal.id.boot() == boot && is_sound(&proposal, from);
             if sound && proposal.id >= seen.oldest && seen.ids.insert(proposal.id) {
                 new.push(proposal);
             }
         }
         new
     }
+}
+
+/// Whether it carries the id and the member that it is said to be of, and can be applied: an entry that
+/// nobody can read would end all members, at every start again.
+fn is_sound(proposal: &ForwardedProposal, from: MemberId) -> bool {
+    let read = rmp_serde::from_slice::<Proposal>(&proposal.data);
+    read.is_ok_and(|read| {
+        let members = matches!(read.command, Command::Members(_));
+        (read.id, read.member) == (proposal.id, from) && members == proposal.members
+    })
 }
 
 #[cfg(test)]

@@ -140,3 +140,24 @@ fn a_leader_takes_each_proposal_once_in_its_term() {
     assert_eq!(take(7, forward(3, other_start, &[other_start])), [other_start]);
     assert_eq!(take(7, forward(3, 1, &[2])), NONE, "the earlier start is not forgotten");
 }
+
+#[test]
+fn what_no_member_could_apply_does_not_enter_the_log() {
+    let whole = encoded(1, ME);
+    let cut = whole.slice(..whole.len() - 1);
+    let unknown = Bytes::from(rmp_serde::to_vec(&(1u64, ME, UnixNanos(0), "Unheard")).unwrap());
+    for (data, members, expected) in [
+        (whole.clone(), false, 1),
+        (cut, false, 0),
+        (unknown, false, 0),
+        (whole.clone(), true, 0), // not what the entry would say that it is
+        (encoded(2, ME), false, 0),
+        (encoded(1, MemberId(8)), false, 0),
+        (Bytes::new(), false, 0),
+    ] {
+        let proposal = ForwardedProposal { id: ProposalId(1), members, data: data.clone() };
+        let forward = Forward { term: Term(3), oldest: ProposalId(1), proposals: vec![proposal] };
+        let taken = Forwarded::default().take(ME, forward, Term(3));
+        assert_eq!(taken.len(), expected, "{data:?}");
+    }
+}

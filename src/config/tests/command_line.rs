@@ -265,8 +265,8 @@ fn what_this_version_has_not_stops_the_start() {
             "setting --tls-max-version: value \"TLS1.2\": allowed: tls-min-version or later",
         ),
         (
-            &["--listen-metrics-urls=unix:///x"],
-            "setting --listen-metrics-urls: value \"unix:///x\": not in this version: Unix sockets; http://host:port is",
+            &["--listen-peer-urls=unix:///x"],
+            "setting --listen-peer-urls: value \"unix:///x\": allowed: URLs with an address that other members can reach",
         ),
         (
             &["--initial-cluster=default=unixs://a:1"],

@@ -36,9 +36,8 @@ impl CommonName {
     /// That of a connection, and whether it is a user's name; none if there is no certificate, or the
     /// certificate has no name.
     pub fn of_connection(wire: &Wire, is_user: bool) -> Option<CommonName> {
-        let Wire::Tls(stream) = wire else { return None };
-        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-        let name = identity_of(certificate)?.common_name.filter(|name| !name.is_empty())?;
+        let name =
+            identity_of(wire.shown()?.first()?)?.common_name.filter(|name| !name.is_empty())?;
         Some(CommonName { name: name.into(), is_user })
     }
 

@@ -116,6 +116,11 @@ async fn route(
     mut request: Request<Incoming>,
     taken: &std::cell::RefCell<Option<(Hello, hyper::upgrade::OnUpgrade)>>,
 ) -> PeerAnswer {
+    if is_ambiguous(request.headers()) {
+        let mut answer = text(StatusCode::BAD_REQUEST, "where does the body end?\n");
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return answer;
+    }
     match request.uri().path() {
         STREAM_PATH if request.method() != Method::GET => pages::not_allowed("GET"),
         STREAM_PATH => match accepted(doors, request.headers()) {
@@ -142,6 +147,15 @@ async fn route(
         path if snapshot::is_here(path) => snapshot::answer(&doors.snapshot, request).await,
         _ => pages::answer(doors, &request),
     }
+}
+
+/// Whether something between a peer and this member could see the body end elsewhere, and what follows as
+/// a request, or the other way round.
+fn is_ambiguous(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(first) = encodings.next() else { return false };
+    let chunked = first.as_bytes().eq_ignore_ascii_case(b"chunked");
+    !chunked || encodings.next().is_some() || headers.contains_key(header::CONTENT_LENGTH)
 }
 
 fn accepted(doors: &PeerDoors, headers: &HeaderMap) -> Result<Hello, (StatusCode, String)> {

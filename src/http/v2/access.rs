@@ -208,7 +208,7 @@ pub fn claimed_user(request: &Request) -> Option<String> {
 }
 
 /// Name and password of `Basic …`.
-pub(in crate::http) fn basic(value: &[u8]) -> Option<(String, String)> {
+pub fn basic(value: &[u8]) -> Option<(String, String)> {
     const SCHEME: &[u8] = b"basic ";
     let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
     if !scheme.eq_ignore_ascii_case(SCHEME) {

@@ -248,6 +248,12 @@ struct Asked {
     learner: bool,
 }
 
+/// Whether a body says which member is meant.
+#[doc(hidden)]
+pub fn is_member(body: &[u8]) -> bool {
+    parse(body).is_ok()
+}
+
 /// Reads a request, or says what is wrong with it, in etcd's words where it has some.
 fn parse(body: &[u8]) -> Result<Asked, String> {
     let request: MemberRequest = serde_json::from_slice(body).map_err(|error| {

@@ -57,6 +57,21 @@ macro_rules! unary {
                 match self { $(Unary::$name => $grpc),* }
             }
 
+            /// Reads a request as [`Unary::call`] does, and does nothing with it.
+            #[doc(hidden)]
+            pub fn read<C: Codec>(self, codec: C, request: Bytes) -> Result<(), RpcError> {
+                match self {
+                    $(Unary::$name => {
+                        let request = codec.decode(request)?;
+                        // Never called: it tells which message the method takes.
+                        let _call = move |services: &Services, caller: &Caller| {
+                            drop(services.$call(caller, request));
+                        };
+                    })*
+                }
+                Ok(())
+            }
+
             /// Calls it with an encoded request; gives the encoded answer.
             pub async fn call<C: Codec>(
                 self,

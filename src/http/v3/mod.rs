@@ -57,6 +57,12 @@ mod range_stream;
 mod session;
 mod watch;
 
+/// Whether a transaction passes all that is looked at before any state is.
+#[doc(hidden)]
+pub fn is_sound(request: &pb::etcdserverpb::TxnRequest, ops_max: usize) -> bool {
+    check::txn(request, ops_max).is_ok() && convert::txn(request.clone()).is_ok()
+}
+
 /// The RPCs. Cheap to clone.
 #[derive(Clone)]
 pub struct Services {

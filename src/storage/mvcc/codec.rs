@@ -398,7 +398,7 @@ impl Loader {
     /// The record that a wire form stands for; a place must lie in the history read so far.
     fn resolve(&self, wire: &KeyWire<'_>) -> Result<KeyRecord, CodecError> {
         if let Some(inline) = &wire.inline {
-            return Ok(inline.record());
+            return self.inline(inline);
         }
         let found = wire.at.and_then(|(revision, at)| {
             let first = self.history.first()?.revision.0;
@@ -406,6 +406,15 @@ impl Loader {
             record.changes.get(at as usize)?.after.clone()
         });
         found.ok_or_else(|| self.misplaced("names a version that history does not hold"))
+    }
+
+    /// A version of a key, of a revision that there was: the first change makes the second revision.
+    fn inline(&self, wire: &InlineKey<'_>) -> Result<KeyRecord, CodecError> {
+        let last = self.head.as_ref().map_or(Revision(0), |head| head.revision);
+        if !(Revision(2)..=last).contains(&wire.modified) {
+            return Err(self.misplaced("is of a revision that there was not"));
+        }
+        Ok(wire.record())
     }
 
     fn revision(&self, bytes: &[u8]) -> Result<Arc<RevisionRecord>, CodecError> {
@@ -422,7 +431,7 @@ impl Loader {
         let mut changes = SmallVec::with_capacity(wire.changes.len().min(1024));
         for change in &wire.changes {
             let before = change.before.as_ref().map(|wire| self.resolve(wire)).transpose()?;
-            let after = change.after.as_ref().map(InlineKey::record);
+            let after = change.after.as_ref().map(|wire| self.inline(wire)).transpose()?;
             if before.is_none() && after.is_none() {
                 return Err(self.misplaced("has a change without sides"));
             }
@@ -453,5 +462,39 @@ impl Loader {
             changes,
             dir,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_of_a_revision_that_there_was_not_is_refused() {
+        let mut records = Vec::new();
+        let keep = |record: &[u8]| {
+            records.push(record.to_vec());
+            Ok::<(), std::convert::Infallible>(())
+        };
+        let Ok(()) = encode(&State { revision: Revision(5), ..State::new(Vec::new()) }, keep);
+        let key = |modified| KeyWire {
+            at: None,
+            inline: Some(InlineKey {
+                key: b"/a",
+                value: b"1",
+                create: Revision(2),
+                modified: Revision(modified),
+                version: 1,
+                lease: LeaseId(0),
+                expires: UnixNanos(0),
+                sub: 0,
+            }),
+        };
+        for (modified, taken) in [(0, false), (1, false), (2, true), (5, true), (6, false)] {
+            let mut loader = Loader::default();
+            loader.push(&records[0]).expect("the head");
+            let record = rmp_serde::to_vec(&(KEY, key(modified))).expect("plain data");
+            assert_eq!(loader.push(&record).is_ok(), taken, "revision {modified}");
+        }
     }
 }

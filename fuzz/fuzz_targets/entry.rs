@@ -1,0 +1,4 @@
+//! See the table in `src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| callboard_fuzz::run("entry", data));
