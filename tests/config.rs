@@ -84,7 +84,7 @@ fn a_mistake_is_one_line_and_etcd_s_exit_status() {
         (
             &["srve"],
             &[],
-            "callboard: \"srve\" is not a command; allowed: serve, proxy, gateway, check-data-dir, restore, version, help",
+            "callboard: \"srve\" is not a command; allowed: serve, proxy, gateway, cert, check-data-dir, restore, version, help",
             2,
         ),
     ] {

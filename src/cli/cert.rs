@@ -155,9 +155,10 @@ fn make_member(asked: &ArgMatches) -> Result<String, String> {
     files.keep(&pair.map_err(|error| files.refused(&error))?)?;
     let (cert, key, ca) = (files.cert.display(), files.key.display(), files.ca());
     Ok(format!(
-        "{}flags of serve, beside https in listen-client-urls and advertise-client-urls:\n  --cert-file={cert} --key-file={key} --client-cert-auth --trusted-ca-file={}\n",
+        "{}flags of serve, beside https in listen-client-urls and advertise-client-urls:\n  --cert-file={cert} --key-file={key} --client-cert-auth --trusted-ca-file={ca}\n\
+         if the authority is for members alone, beside https in listen-peer-urls and initial-advertise-peer-urls:\n  --peer-cert-file={cert} --peer-key-file={key} --peer-client-cert-auth --peer-trusted-ca-file={ca}\n",
         files.made(validity),
-        ca.display(),
+        ca = ca.display(),
     ))
 }
 

@@ -36,12 +36,14 @@ fn member(dir: &Path, flags: &[&str]) -> (Server, SocketAddr, SocketAddr) {
             format!("--initial-cluster=default=https://{peer}"),
             format!("--cert-file={}", path("server.crt")),
             format!("--key-file={}", path("server.key")),
-            format!("--trusted-ca-file={}", path("ca.crt")),
             format!("--peer-cert-file={}", path("server.crt")),
             format!("--peer-key-file={}", path("server.key")),
             format!("--peer-trusted-ca-file={}", path("ca.crt")),
         ];
-        own.into_iter().chain(flags.iter().map(ToString::to_string)).collect()
+        let asks = flags.contains(&"--client-cert-auth");
+        let authority = asks.then(|| format!("--trusted-ca-file={}", path("ca.crt")));
+        let flags = flags.iter().map(ToString::to_string);
+        own.into_iter().chain(authority).chain(flags).collect()
     });
     server.spawn();
     server.wait_ready();
@@ -199,14 +201,17 @@ fn a_proxy_speaks_tls_on_both_sides() {
     first.wait_listening(by_endpoints);
     second.wait_listening(by_peers);
     let config = certs::client(dir.path(), "ca", None);
+    let shows = certs::client(dir.path(), "ca", Some("client"));
     for at in [by_endpoints, by_peers] {
         let written = poll(SETTLE, || {
-            let answer = certs::ask(&config, at, "PUT", "/v2/keys/k", "value=here");
+            let answer = certs::ask(&shows, at, "PUT", "/v2/keys/k", "value=here");
             answer.ok().filter(|(status, _)| matches!(status, 200 | 201))
         });
         assert!(written.is_some(), "by {at}");
     }
-    // It shows its certificate, and believes only those of its authority.
+    // It asks for certificates, as the member does, and shows its own.
+    let direct = certs::ask(&config, by_endpoints, "GET", "/v2/keys/k", "");
+    assert!(direct.is_err(), "without a certificate: {direct:?}");
     let direct = certs::ask(&config, clients, "GET", "/v2/keys/k", "");
     assert!(direct.is_err(), "without a certificate: {direct:?}");
     drop(server);

@@ -16,22 +16,8 @@ use crate::types::Revision;
 
 pub mod audit;
 
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod auth;
 mod check;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod cluster;
 mod consensus;
 mod convert;
@@ -43,13 +29,6 @@ mod kv;
 mod lease;
 mod lock;
 mod long;
-#[allow(
-    missing_docs,
-    clippy::unused_async,
-    clippy::unused_self,
-    clippy::unnecessary_wraps,
-    reason = "not there yet"
-)]
 mod maintenance;
 pub mod methods;
 pub mod pb;
