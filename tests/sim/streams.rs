@@ -185,6 +185,7 @@ impl World {
                     }
                 }
                 Told::Mark(revision) => self.marked(s, revision),
+                Told::Look => {}
             }
         }
     }

@@ -144,6 +144,7 @@ impl Store {
                 let stamp = self.role.state().auth().stamp();
                 if before.auth().stamp() != stamp {
                     self.published.rights.send_replace(stamp); // seldom: streams wake up for it
+                    self.lines.values().for_each(|on_line| on_line.line.look());
                 }
                 let took = Pace::now().saturating_duration_since(started);
                 self.pace.metrics.backend_commit_seconds.observe(took.as_secs_f64());

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::IntGauge;
 use smallvec::SmallVec;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use super::SubscriptionId;
 use crate::{
@@ -67,6 +67,9 @@ pub enum Told {
     },
     /// All up to this revision has been told.
     Mark(Revision),
+    /// Something else is to be looked at: what did not go through, or users and roles. Does not come where
+    /// something else waits already, which makes the owner look as well.
+    Look,
 }
 
 /// Watches of one line. Mostly one; but a stream of a thousand is told of a revision in one message.
@@ -104,7 +107,6 @@ pub struct Missed {
 pub struct WatchLine {
     sender: mpsc::Sender<Told>,
     missed: Mutex<Missed>,
-    wake: Notify,
     pending: IntGauge,
 }
 
@@ -135,8 +137,7 @@ impl WatchLine {
     /// A line on which `capacity` revisions may wait; `pending` counts them for each watch.
     pub fn new(capacity: usize, pending: IntGauge) -> (Arc<WatchLine>, mpsc::Receiver<Told>) {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
-        let (missed, wake) = (Mutex::default(), Notify::new());
-        (Arc::new(WatchLine { sender, missed, wake, pending }), receiver)
+        (Arc::new(WatchLine { sender, missed: Mutex::default(), pending }), receiver)
     }
 
     /// Tells watches of a revision, all or, where there is no room, none: those come back.
@@ -161,16 +162,16 @@ impl WatchLine {
 
     fn missing(&self, note: impl FnOnce(&mut Missed)) {
         note(&mut self.missed.lock().unwrap_or_else(PoisonError::into_inner));
-        self.wake.notify_one();
+        self.look();
     }
 
-    /// Takes what did not go through.
+    /// Makes the owner look at what is not told: at once, or after what waits.
+    pub fn look(&self) {
+        _ = self.sender.try_send(Told::Look); // or something waits, or the owner has gone
+    }
+
+    /// Takes what did not go through. To be called after each message.
     pub fn take_missed(&self) -> Missed {
         std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Ends when something did not go through.
-    pub async fn misses(&self) {
-        self.wake.notified().await;
     }
 }

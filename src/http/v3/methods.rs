@@ -220,7 +220,10 @@ impl Streaming {
         };
         let place = class.map(|class| services.doors.limits.enter(class)).transpose()?;
         let answers = self.begin(services, caller, codec, requests).await?;
-        Ok(Box::pin(answers.inspect(move |_| _ = &place)))
+        Ok(match place {
+            None => answers,
+            Some(place) => Box::pin(answers.inspect(move |_| _ = &place)),
+        })
     }
 
     async fn begin<C: Codec>(

@@ -51,10 +51,7 @@ impl Services {
                 Err(RangeRefused::Corrupt) => return Err(CORRUPT),
             }
         }
-        tokio::select! {
-            _ = told.recv() => {}
-            () = line.misses() => {}
-        }
+        told.recv().await;
         Ok(())
     }
 }

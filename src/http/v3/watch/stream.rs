@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::{mpsc, watch::Receiver},
+    sync::mpsc,
     time::{MissedTickBehavior, interval, sleep},
 };
 
@@ -75,6 +75,8 @@ pub struct WatchStream {
     next_tag: u64,
     next_id: i64,
     key_bytes: usize,
+    /// Users and roles as they were when the watches were looked at.
+    rights_seen: u64,
     /// Watches that are not live: they read from history in turn.
     behind: VecDeque<u64>,
     progress: Progress,
@@ -91,6 +93,8 @@ struct Progress {
     /// A mark is on its way, asked for when so many subscriptions had been made.
     mark: Option<u64>,
     subscriptions: u64,
+    /// Watches that want to be told now and then.
+    wanted: usize,
 }
 
 impl WatchStream {
@@ -110,6 +114,7 @@ impl WatchStream {
             next_tag: 0,
             next_id: 0,
             key_bytes: 0,
+            rights_seen: 0,
             behind: VecDeque::new(),
             progress: Progress::default(),
         }
@@ -132,12 +137,11 @@ impl WatchStream {
             interval(doors.settings.watch_progress_interval.max(Duration::from_millis(1)));
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         clock.reset(); // the first tick would come at once
-        let mut changed = pin!(next_change(doors.published.rights.subscribe()));
         let mut open = true;
         loop {
             self.take_missed();
+            self.look_at_rights().await?;
             self.ask_for_mark();
-            let line = Arc::clone(&self.line);
             tokio::select! {
                 () = &mut drained => return Err(STOPPED),
                 request = requests.next(), if open => match request {
@@ -152,12 +156,7 @@ impl WatchStream {
                         self.told(told).await?;
                     }
                 }
-                rights = &mut changed => {
-                    changed.set(next_change(rights));
-                    self.rights_changed().await?;
-                }
-                () = line.misses() => {}
-                _ = clock.tick() => self.progress.due = true,
+                _ = clock.tick(), if self.progress.wanted > 0 => self.progress.due = true,
                 () = tokio::task::yield_now(), if !self.behind.is_empty() => {
                     if let Some(tag) = self.behind.pop_front() {
                         self.catch_up(tag).await?;
@@ -176,6 +175,7 @@ impl WatchStream {
                 Ok(())
             }
             Told::Mark(revision) => self.mark(revision).await,
+            Told::Look => Ok(()),
         }
     }
 
@@ -255,6 +255,7 @@ impl WatchStream {
             keys,
         };
         self.key_bytes += key_bytes(&watch);
+        self.progress.wanted += usize::from(watch.progress_notify);
         let tag = self.next_tag;
         self.next_tag += 1;
         self.tags.insert(watch_id, tag);
@@ -305,6 +306,7 @@ impl WatchStream {
         let Some(watch) = self.watches.remove(&tag) else { return };
         self.tags.remove(&watch.watch_id);
         self.key_bytes -= key_bytes(&watch);
+        self.progress.wanted -= usize::from(watch.progress_notify);
     }
 
     fn compacted(&self, watch_id: i64, state: &State) -> WatchResponse {
@@ -364,9 +366,12 @@ impl WatchStream {
         Ok(())
     }
 
-    /// Users or roles have changed: watches that nobody may have any more end.
-    async fn rights_changed(&mut self) -> Result<(), RpcError> {
+    /// Where users or roles have changed, watches that nobody may have any more end.
+    async fn look_at_rights(&mut self) -> Result<(), RpcError> {
         let auth_revision = self.services.auth_revision();
+        if std::mem::replace(&mut self.rights_seen, auth_revision) == auth_revision {
+            return Ok(());
+        }
         let asked = self.watches.iter().filter(|(_, watch)| watch.auth_revision != auth_revision);
         let asked: Vec<u64> = asked.map(|(tag, _)| *tag).collect();
         for tag in asked {
@@ -473,7 +478,7 @@ impl WatchStream {
 
     /// Asks Store for a mark if one is wanted and none is on its way.
     fn ask_for_mark(&mut self) {
-        let Progress { asked, due, mark, subscriptions } = &mut self.progress;
+        let Progress { asked, due, mark, subscriptions, .. } = &mut self.progress;
         // The client's question waits until all watches are live.
         let wanted = *due || (*asked && self.behind.is_empty());
         if wanted && mark.is_none() && self.told.len() < self.told.max_capacity() {
@@ -510,14 +515,6 @@ impl WatchStream {
         }
         Ok(())
     }
-}
-
-/// Waits for another change of rights.
-async fn next_change(mut rights: Receiver<u64>) -> Receiver<u64> {
-    if rights.changed().await.is_err() {
-        std::future::pending::<()>().await; // nothing changes after the end
-    }
-    rights
 }
 
 fn key_bytes(watch: &Watch) -> usize {
