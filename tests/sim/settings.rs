@@ -136,6 +136,12 @@ impl Settings {
             checkpoint_ticks: r.pick(&[5, 20, 3000]),
             streams: r.between(0, 3),
         };
+        // Raft's own condition: messages are much faster than elections. Where the first answer takes as long
+        // as a leader waits for it, leaders stand down one after the other, and nothing is wrong with them.
+        let one_way = settings.net_delay + settings.net_jitter + 2 * settings.turn_delay;
+        let answer = 2 * (one_way + settings.disk_latency);
+        let least = (2 * answer).div_ceil(HEARTBEAT) as usize;
+        settings.election_ticks = settings.election_ticks.max(least);
         if settings.value_bytes > 1000 {
             settings.think = settings.think.max(100 * MS); // the truth keeps all of it in memory
         }
