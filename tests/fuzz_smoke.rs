@@ -8,27 +8,13 @@
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
+#[path = "support/random.rs"]
+mod random;
 
 use std::{env, fs, path::Path};
 
 use fuzz::Target;
-
-/// `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-}
+use random::Random;
 
 const ODD: [&[u8]; 12] = [
     &[0],

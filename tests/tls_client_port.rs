@@ -3,19 +3,12 @@
 
 mod support;
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, net::SocketAddr, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use callboard::tls::{Setting, TlsSettings, client_config};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::{ClientConfig, pki_types::ServerName};
 use support::{
+    certs::{Authority, GOOD, Wish, put},
     clock::poll,
     http::{Client, Request},
     server::{Server, free_addrs},
@@ -27,41 +20,6 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Authority {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Authority { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// Writes `NAME.crt` and `NAME.key` into `dir`.
-    fn sign(&self, dir: &Path, name: &str) {
-        let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut params = CertificateParams::new(hosts).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
-        put(dir, &format!("{name}.key"), &key.serialize_pem());
-        put(dir, &format!("{name}.crt"), &pem);
-    }
-}
-
-/// Puts a file there in one step, as those do who renew certificates.
-fn put(dir: &Path, name: &str, text: &str) {
-    let fresh = dir.join("fresh");
-    fs::write(&fresh, text).unwrap();
-    fs::rename(fresh, dir.join(name)).unwrap();
-}
 
 /// A directory of certificates, and a server that speaks TLS and plain text.
 struct Scene {
@@ -75,7 +33,7 @@ impl Scene {
     fn new(authority: &Authority, flags: &[&str]) -> Scene {
         let dir = tempfile::Builder::new().prefix("callboard-test-").tempdir().unwrap();
         put(dir.path(), "ca.crt", &authority.pem);
-        authority.sign(dir.path(), "server");
+        authority.sign(dir.path(), "server", Wish { name: "server", ..GOOD });
         let file =
             |setting: &str, name: &str| format!("--{setting}={}", dir.path().join(name).display());
         let files = [file("cert-file", "server.crt"), file("key-file", "server.key")];
@@ -151,8 +109,8 @@ async fn who_is_let_in_at_which_port() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let scene = Scene::new(&ours, &["--client-cert-auth"]);
     let dir: PathBuf = scene.dir.path().to_owned();
-    ours.sign(&dir, "anna");
-    theirs.sign(&dir, "mallory");
+    ours.sign(&dir, "anna", Wish { name: "anna", ..GOOD });
+    theirs.sign(&dir, "mallory", Wish { name: "mallory", ..GOOD });
     let with = async |name| scene.health(scene.client(name)).await;
     assert_eq!(with(Some("anna")).await.unwrap(), "HTTP/1.1 200 OK");
     assert!(with(None).await.is_err(), "no certificate");
@@ -227,7 +185,7 @@ async fn a_certificate_that_changes_is_taken_and_nobody_is_cut_off() {
     poll(PATIENCE, refused).expect("the broken file is seen");
     assert_eq!(scene.health(scene.client(None)).await.unwrap(), "HTTP/1.1 200 OK");
 
-    after.sign(scene.dir.path(), "server");
+    after.sign(scene.dir.path(), "server", Wish { name: "server", ..GOOD });
     put(scene.dir.path(), "ca.crt", &after.pem);
     let taken = || (count("callboard_tls_reloads_total") > 0).then_some(());
     poll(PATIENCE, taken).expect("the new files are taken");
@@ -245,8 +203,8 @@ async fn the_audit_log_tells_certificates_and_handshakes_that_were_refused() {
     let path = logs.path().join("audit.log");
     let flag = format!("--audit-log={}", path.display());
     let scene = Scene::new(&ours, &["--client-cert-auth", &flag]);
-    ours.sign(scene.dir.path(), "anna");
-    theirs.sign(scene.dir.path(), "mallory");
+    ours.sign(scene.dir.path(), "anna", Wish { name: "anna", ..GOOD });
+    theirs.sign(scene.dir.path(), "mallory", Wish { name: "mallory", ..GOOD });
     let told = |wanted: [&str; 2]| {
         poll(PATIENCE, || {
             let text = fs::read_to_string(&path).unwrap();

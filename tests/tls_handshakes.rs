@@ -1,6 +1,8 @@
 //! Real handshakes between the serving and the calling side, over a pipe in memory: who is let in, who is
 //! not, and what happens when files change.
 
+mod support;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -12,11 +14,8 @@ use callboard::tls::{
     Reloading, Setting, Suites, TlsError, TlsSettings, Version, client_config, self_signed,
     server_config,
 };
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
-};
 use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
+use support::certs::{self, GOOD, Wish};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -25,68 +24,30 @@ const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// An authority and the directory for what it signs.
 struct Authority {
     dir: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    signing: certs::Authority,
 }
-
-/// What a certificate is to be.
-#[derive(Clone, Copy)]
-struct Wish<'a> {
-    name: &'a str,
-    hosts: &'a [&'a str],
-    serial: u64,
-    from: (i32, u8, u8),
-    to: (i32, u8, u8),
-}
-
-const GOOD: Wish<'_> =
-    Wish { name: "node", hosts: &["localhost"], serial: 7, from: (2020, 1, 1), to: (4000, 1, 1) };
 
 impl Authority {
     fn new(dir: &Path, name: &str) -> Authority {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Authority { dir: dir.to_owned(), issuer: Issuer::new(params, key), pem }
+        Authority { dir: dir.to_owned(), signing: certs::Authority::new(name) }
     }
 
     /// Writes its own certificate.
     fn ca_file(&self) -> Option<Setting> {
-        write(&self.dir, "trusted-ca-file", &self.pem)
+        write(&self.dir, "trusted-ca-file", &self.signing.pem)
     }
 
     /// Signs a certificate; writes it and its key.
     fn sign(&self, wish: Wish<'_>) -> (Option<Setting>, Option<Setting>) {
-        let hosts: Vec<String> = wish.hosts.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(hosts).unwrap();
-        params.distinguished_name.push(DnType::CommonName, wish.name);
-        params.serial_number = Some(SerialNumber::from(wish.serial));
-        params.not_before = date_time_ymd(wish.from.0, wish.from.1, wish.from.2);
-        params.not_after = date_time_ymd(wish.to.0, wish.to.1, wish.to.2);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
-        (write(&self.dir, "cert-file", &pem), write(&self.dir, "key-file", &key.serialize_pem()))
+        let name = format!("signed-{}", fs::read_dir(&self.dir).unwrap().count());
+        self.signing.sign(&self.dir, &name, wish);
+        let file = |name, file: String| Some(Setting { name, path: self.dir.join(file) });
+        (file("cert-file", format!("{name}.crt")), file("key-file", format!("{name}.key")))
     }
 
     /// Writes a list of revoked serial numbers.
     fn revoke(&self, serial: u64) -> Option<Setting> {
-        let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(4000, 1, 1),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: vec![RevokedCertParams {
-                serial_number: SerialNumber::from(serial),
-                revocation_time: date_time_ymd(2021, 1, 1),
-                reason_code: None,
-                invalidity_date: None,
-            }],
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        write(&self.dir, "client-crl-file", &list.signed_by(&self.issuer).unwrap().pem().unwrap())
+        write(&self.dir, "client-crl-file", &self.signing.revoke(serial))
     }
 }
 
@@ -157,8 +118,8 @@ async fn who_is_let_in() {
     };
     let not_seven = TlsSettings { crl_file: ours.revoke(7), ..plain.clone() };
     let believing = TlsSettings { believe_anyone: true, ..TlsSettings::default() };
-    let expired = Wish { to: (2021, 1, 1), ..GOOD };
-    let early = Wish { from: (3999, 1, 1), ..GOOD };
+    let expired = Wish { until: 2020, ..GOOD };
+    let early = Wish { from: 2999, ..GOOD };
     for (what, server, client, host, expected) in [
         ("plain TLS", &server, &plain, "localhost", true),
         ("another host", &server, &plain, "example", false),
@@ -172,11 +133,11 @@ async fn who_is_let_in() {
         ("optional, bad", &optional, &of_theirs, "localhost", false),
         ("revoked", &revoking, &with(Wish { serial: 66, ..GOOD }), "localhost", false),
         ("not revoked", &revoking, &with(Wish { serial: 67, ..GOOD }), "localhost", true),
-        ("right name", &named(&["other", "node"], &[]), &with(GOOD), "localhost", true),
+        ("right name", &named(&["other", "member"], &[]), &with(GOOD), "localhost", true),
         ("wrong name", &named(&["other"], &[]), &with(GOOD), "localhost", false),
         ("right host", &named(&[], &["localhost"]), &with(GOOD), "localhost", true),
         ("wrong host", &named(&[], &["example"]), &with(GOOD), "localhost", false),
-        ("calls the right name", &server, &calls_only(&["node"], &[]), "localhost", true),
+        ("calls the right name", &server, &calls_only(&["member"], &[]), "localhost", true),
         ("calls a wrong name", &server, &calls_only(&["other"], &[]), "localhost", false),
         ("calls the right host", &server, &calls_only(&[], &["localhost"]), "localhost", true),
         ("calls a wrong host", &server, &calls_only(&[], &["example"]), "localhost", false),
@@ -256,7 +217,7 @@ async fn changed_files_are_taken_and_broken_ones_refused() {
             fs::rename(from.path, &to.path).unwrap();
         }
     };
-    replace(later.sign(Wish { to: (3000, 1, 1), ..GOOD }));
+    replace(later.sign(Wish { until: 2999, ..GOOD }));
     reloading.look();
     assert!(believed(&later).await && !believed(&ours).await);
     assert_ne!(reloading.figures.not_after.load(Ordering::Relaxed), ends);

@@ -74,37 +74,24 @@ fn golden_v2() {
 /// After one of these a server has lost its quorum: each has a server of its own.
 #[test]
 fn golden_v2_growing() {
-    let update = env::var_os("UPDATE_GOLDEN").is_some();
-    let endpoint = env::var("GOLDEN_ENDPOINT").ok();
-    if endpoint.is_some() && env::var_os("GOLDEN_FILES").is_none() {
-        return; // that server is for the others
-    }
-    for path in golden_files("v2_growing") {
-        let server = endpoint.is_none().then(|| Server::start(&[]));
-        let addr = match (&server, &endpoint) {
-            (Some(server), _) => server.client_addr(),
-            (None, endpoint) => resolve(endpoint.as_deref().unwrap_or_default()),
-        };
-        let expected = fs::read_to_string(&path).unwrap();
-        let (played, difference) = play_file(addr, &learn_names(addr), &expected);
-        if update {
-            fs::write(path, played).unwrap();
-        } else {
-            assert!(difference.is_empty(), "{} differs:\n{difference}", path.display());
-        }
-    }
+    play_apart("v2_growing", &[]);
 }
 
 /// Users and roles of a server are those of all its cases: each file has a server of its own.
 #[test]
 fn golden_v2_auth() {
+    play_apart("v2_auth", &["--bcrypt-cost=4"]);
+}
+
+/// Plays each file of a folder at a server of its own.
+fn play_apart(folder: &str, flags: &[&str]) {
     let update = env::var_os("UPDATE_GOLDEN").is_some();
     let endpoint = env::var("GOLDEN_ENDPOINT").ok();
     if endpoint.is_some() && env::var_os("GOLDEN_FILES").is_none() {
         return; // that server is for the others
     }
-    for path in golden_files("v2_auth") {
-        let server = endpoint.is_none().then(|| Server::start(&["--bcrypt-cost=4"]));
+    for path in golden_files(folder) {
+        let server = endpoint.is_none().then(|| Server::start(flags));
         let addr = match (&server, &endpoint) {
             (Some(server), _) => server.client_addr(),
             (None, endpoint) => resolve(endpoint.as_deref().unwrap_or_default()),

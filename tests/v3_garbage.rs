@@ -16,47 +16,31 @@ use prost::Message as _;
 use support::{
     grpc::{Grpc, frame},
     http::{Client, Incoming, Request},
+    random::Random,
     server::Server,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+/// Bytes of no meaning, or those of a request with a few of them changed, cut or repeated.
+fn message(random: &mut Random, sound: &[Vec<u8>]) -> Vec<u8> {
+    if random.below(3) == 0 {
+        return (0..random.below(64)).map(|_| random.next() as u8).collect();
     }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    /// Bytes of no meaning, or those of a request with a few of them changed, cut or repeated.
-    fn message(&mut self, sound: &[Vec<u8>]) -> Vec<u8> {
-        if self.below(3) == 0 {
-            return (0..self.below(64)).map(|_| self.next() as u8).collect();
+    let mut bytes = sound[random.below(sound.len())].clone();
+    for _ in 0..random.below(4) {
+        if bytes.is_empty() {
+            break;
         }
-        let mut bytes = sound[self.below(sound.len())].clone();
-        for _ in 0..self.below(4) {
-            if bytes.is_empty() {
-                break;
-            }
-            let at = self.below(bytes.len());
-            match self.below(4) {
-                0 => bytes[at] = self.next() as u8,
-                1 => bytes.truncate(at),
-                2 => bytes.insert(at, self.next() as u8),
-                _ => bytes.extend_from_within(at..),
-            }
+        let at = random.below(bytes.len());
+        match random.below(4) {
+            0 => bytes[at] = random.next() as u8,
+            1 => bytes.truncate(at),
+            2 => bytes.insert(at, random.next() as u8),
+            _ => bytes.extend_from_within(at..),
         }
-        bytes
     }
+    bytes
 }
 
 /// Requests that mean something to some RPC.
@@ -105,7 +89,7 @@ fn through_grpc() {
         for round in 0..per_method() {
             let seed = (number * 1_000_003 + round) as u64;
             let mut random = Random(seed);
-            let message = random.message(&sound);
+            let message = message(&mut random, &sound);
             let framed = match random.below(8) {
                 0 => Bytes::from(message), // no frame at all
                 1 => frame(1, &message),   // compressed, it says
@@ -138,7 +122,7 @@ fn through_the_gateway() {
     for (number, path) in unary.filter(|path| !waits(path)).enumerate() {
         for round in 0..per_method() {
             let seed = (number * 1_000_003 + round) as u64;
-            let body = Random(seed).message(&sound);
+            let body = message(&mut Random(seed), &sound);
             let mut client = Client::new(server.client_addr());
             let answer = client.send(&Request::new("POST", path).body(body));
             let answer = answer.unwrap_or_else(|error| panic!("{path} seed {seed}: {error}"));
@@ -149,7 +133,7 @@ fn through_the_gateway() {
     for (number, path) in Streaming::ALL.iter().filter_map(|row| row.2).enumerate() {
         for round in 0..per_method() {
             let seed = (number * 1_000_003 + round) as u64;
-            let request = Request::new("POST", path).body(Random(seed).message(&sound));
+            let request = Request::new("POST", path).body(message(&mut Random(seed), &sound));
             let opened = Incoming::open(server.client_addr(), &request, PATIENCE);
             opened.unwrap_or_else(|error| panic!("{path} seed {seed}: {error}")).hangup();
         }

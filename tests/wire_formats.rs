@@ -3,6 +3,9 @@
 //!
 //! `UPDATE_GOLDEN=1` writes files that are not there yet; it never changes one that is.
 
+#[path = "support/random.rs"]
+mod random;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +18,7 @@ use callboard::wire::{
     LeaseStanding, PeerFrame, Refusal, StateHash, WireError, encode, payload_max,
 };
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType, Snapshot};
+use random::Random;
 
 const PAYLOAD_MAX: usize = 1 << 20;
 
@@ -291,23 +295,6 @@ fn what_is_unknown_or_too_long_is_an_error_and_stays_one() {
     let failed = decoder.next().unwrap_err();
     decoder.feed(framed(4, 1, &[1]).into());
     assert_eq!(decoder.next(), Err(failed));
-}
-
-/// A generator of our own: the same numbers on every machine (`SplitMix64`).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
 }
 
 /// What the decoded values take on the heap, beside the frame's own bytes that they share.

@@ -29,15 +29,17 @@ pub struct Wish<'a> {
     pub name: &'a str,
     /// Names and addresses.
     pub hosts: &'a [&'a str],
-    /// The last year in which it is good.
+    /// The first year in which it is good.
+    pub from: i32,
+    /// The last.
     pub until: i32,
     /// Its number.
     pub serial: u64,
 }
 
-/// A member's.
+/// One that is good.
 pub const GOOD: Wish<'_> =
-    Wish { name: "member", hosts: &["localhost", "127.0.0.1"], until: 3000, serial: 7 };
+    Wish { name: "member", hosts: &["localhost", "127.0.0.1"], from: 2000, until: 3000, serial: 7 };
 
 impl Authority {
     /// A new one, with a key that nobody else has.
@@ -58,7 +60,7 @@ impl Authority {
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name.push(DnType::CommonName, wish.name);
         params.serial_number = Some(SerialNumber::from(wish.serial));
-        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_before = date_time_ymd(wish.from, 1, 1);
         params.not_after = date_time_ymd(wish.until, 12, 31);
         let key = KeyPair::generate().unwrap();
         let pem = params.signed_by(&key, &self.issuer).unwrap().pem();

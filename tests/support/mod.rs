@@ -14,6 +14,7 @@ pub mod json;
 pub mod links;
 pub mod normal;
 pub mod process;
+pub mod random;
 pub mod rights;
 pub mod script;
 pub mod server;

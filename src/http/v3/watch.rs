@@ -12,6 +12,7 @@ mod history;
 mod once;
 mod queue;
 mod stream;
+mod subscription;
 mod watcher;
 
 use self::stream::WatchStream;

@@ -1,27 +1,16 @@
 //! Waiting for one change of a few keys. Who waits is woken by those keys alone, however much is written
 //! elsewhere.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::sleep;
 
-use super::watcher::Subscribing;
 use crate::{
-    actors::{
-        mailbox::AskError,
-        store::watch_line::{RangeRefused, SubscribeRange, WatchLine},
-    },
+    actors::store::watch_line::{SubscribeRange, WatchLine},
     command::KeyRange,
-    http::v3::{
-        Services,
-        error::{CORRUPT, RpcError, STOPPED},
-    },
+    http::v3::{Services, error::RpcError},
     types::Revision,
 };
-
-/// How long a full mailbox is left alone.
-const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 impl Services {
     /// Waits until one of the keys may have changed after a revision: the caller looks. Mostly one has.
@@ -35,20 +24,9 @@ impl Services {
         let mut subscriptions = Vec::with_capacity(keys.len());
         for (&key, tag) in keys.iter().zip(0..) {
             let (keys, line) = (KeyRange::one(key.clone()), Arc::clone(&line));
-            let subscribe = SubscribeRange { keys, after, tag, line };
-            let answering = match doors.subscribe_range.ask(subscribe) {
-                Ok(answering) => answering,
-                Err(AskError::Full) => {
-                    sleep(RETRY_AFTER).await;
-                    return Ok(());
-                }
-                Err(AskError::Stopped) => return Err(STOPPED),
-            };
-            let subscribing = Subscribing::new(doors.cancel.clone(), answering);
-            match subscribing.answer().await.map_err(|_| STOPPED)? {
-                Ok(subscription) => subscriptions.push(subscription),
-                Err(RangeRefused::Behind) => return Ok(()),
-                Err(RangeRefused::Corrupt) => return Err(CORRUPT),
+            match self.subscribe(SubscribeRange { keys, after, tag, line }).await? {
+                Some(subscription) => subscriptions.push(subscription),
+                None => return Ok(()),
             }
         }
         told.recv().await;

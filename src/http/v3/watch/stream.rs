@@ -12,20 +12,17 @@ use std::{
 use futures_util::StreamExt as _;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{
     answers,
     history::{self, Initial},
     queue::Out,
-    watcher::{Counted, Subscribing, View, Watch, keys_of},
+    watcher::{Counted, View, Watch, keys_of},
 };
 use crate::{
-    actors::{
-        mailbox::AskError,
-        store::watch_line::{Mark, RangeRefused, SubscribeRange, Told, WatchLine},
-    },
+    actors::store::watch_line::{Mark, SubscribeRange, Told, WatchLine},
     audit_log::Deed,
     http::{
         Doors,
@@ -56,8 +53,6 @@ const KEY_BYTES_MAX: usize = 64 << 20;
 const OVERHEAD_BYTES: usize = 512 << 10;
 /// What Store told that is passed on at a stretch.
 const TOGETHER_MAX: usize = 64;
-/// How long a full mailbox is left alone.
-const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
@@ -448,32 +443,16 @@ impl WatchStream {
             tag,
             line: Arc::clone(&self.line),
         };
-        let answer = match self.doors().subscribe_range.ask(subscribe) {
-            Ok(answering) => {
-                Subscribing::new(self.doors().cancel.clone(), answering).answer().await
-            }
-            Err(AskError::Full) => {
-                sleep(RETRY_AFTER).await;
-                self.behind.push_back(tag);
-                return Ok(());
-            }
-            Err(AskError::Stopped) => return Err(STOPPED),
+        let Some(subscription) = self.services.subscribe(subscribe).await? else {
+            self.behind.push_back(tag);
+            return Ok(());
         };
-        match answer.map_err(|_| STOPPED)? {
-            Ok(subscription) => {
-                self.progress.subscriptions += 1;
-                if let Some(watch) = self.watches.get_mut(&tag) {
-                    watch.subscription = Some(subscription);
-                    watch.slow = None;
-                }
-                Ok(())
-            }
-            Err(RangeRefused::Behind) => {
-                self.behind.push_back(tag);
-                Ok(())
-            }
-            Err(RangeRefused::Corrupt) => Err(CORRUPT),
+        self.progress.subscriptions += 1;
+        if let Some(watch) = self.watches.get_mut(&tag) {
+            watch.subscription = Some(subscription);
+            watch.slow = None;
         }
+        Ok(())
     }
 
     /// Asks Store for a mark if one is wanted and none is on its way.

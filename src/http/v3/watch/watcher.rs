@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use actix::Recipient;
 use bytes::Bytes;
 use prometheus::IntGauge;
 
-use super::history::Initial;
+use super::{history::Initial, subscription::Subscription};
 use crate::{
-    actors::{
-        mailbox::{Answering, AskError},
-        store::{Cancel, SubscriptionId, watch_line::RangeRefused},
-    },
     command::KeyRange,
     http::{
         auth::Identity,
@@ -124,62 +119,6 @@ pub fn keys_of(request: &WatchCreateRequest) -> KeyRange {
     let key = if request.key.is_empty() { b"\0" } else { &request.key[..] };
     let range_end = Bytes::copy_from_slice(&request.range_end);
     KeyRange { key: Bytes::copy_from_slice(key), range_end }
-}
-
-/// A subscription; dropping it cancels it.
-pub struct Subscription {
-    cancel: Recipient<Cancel>,
-    id: Option<SubscriptionId>,
-}
-
-impl Subscription {
-    /// One that Store has answered.
-    pub fn new(cancel: Recipient<Cancel>, id: SubscriptionId) -> Subscription {
-        Subscription { cancel, id: Some(id) }
-    }
-
-    /// Store has ended it: there is nothing to cancel.
-    pub fn ended(mut self) {
-        self.id = None;
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            self.cancel.do_send(Cancel(id));
-        }
-    }
-}
-
-/// A subscription that Store is asked for. Whenever it is dropped, Store has none of it afterwards.
-pub struct Subscribing {
-    cancel: Recipient<Cancel>,
-    answering: Answering<Result<SubscriptionId, RangeRefused>>,
-}
-
-impl Subscribing {
-    /// One that has just been asked for.
-    pub fn new(
-        cancel: Recipient<Cancel>,
-        answering: Answering<Result<SubscriptionId, RangeRefused>>,
-    ) -> Subscribing {
-        Subscribing { cancel, answering }
-    }
-
-    /// Waits for the answer.
-    pub async fn answer(mut self) -> Result<Result<Subscription, RangeRefused>, AskError> {
-        let answer = (&mut self.answering).await?;
-        Ok(answer.map(|id| Subscription::new(self.cancel.clone(), id)))
-    }
-}
-
-impl Drop for Subscribing {
-    fn drop(&mut self) {
-        if let Some(Ok(id)) = self.answering.give_up() {
-            self.cancel.do_send(Cancel(id));
-        }
-    }
 }
 
 /// Counted while it is there.
